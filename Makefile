@@ -6,7 +6,7 @@ CPU_TORCH := torch==2.13.0
 # Small products are many times faster on one thread than on several that wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check bench docs lock audit sbom clean
+.PHONY: run test check bench docs lock audit sbom wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/python scripts/demo.py
@@ -41,6 +41,11 @@ audit:
 sbom: $(VENV)/.dev
 	scripts/sbom build/pulvinar.cdx.json
 
+# Wheels with the compiled kernel for every platform, cross-built and checked. The compiler is a package of 100 MB.
+wheels: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "$$($(BIN)/python -c 'import sys; sys.path.insert(0, "kernel"); import build; print(build.ZIGLANG)')"
+	$(BIN)/python scripts/wheels.py
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -49,7 +54,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # What it takes to route and serve. Every file that is installed has a hash in one of these two.
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/build.txt
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/build.txt hatch_build.py $(wildcard kernel/*)
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints/build.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -3,7 +3,8 @@
 The prompts are about 100 and 2,000 tokens of English, cut from the docstrings of Python's standard library, which is
 available everywhere; the first 200 are for warm-up. Also measured: the stages of a decision, alternatives to them
 (MiniLM for the encoder, which needs the extra `train`; a `predict` call of scikit-learn for the predictor), resident
-memory, and the prompts per second of `route score`. Set OMP_NUM_THREADS=1 to measure one core.
+memory, and the prompts per second of `route score`. With `--compare`, decisions with the compiled kernel
+and without, in turn. Set OMP_NUM_THREADS=1 to measure one core.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
+import os
 import resource
 import statistics
 import subprocess
@@ -32,6 +35,7 @@ from router.errors import MissingExtraError
 from router.learn.data import Prompt
 from router.learn.evaluation.score import write_scores
 from router.loading import load_encoder, load_predictor
+from router.perceive import kernel
 from router.perceive.features import Perceiver, vector_width
 from router.perceive.predictor import Predictor
 from router.perceive.text.text_features import surface_features
@@ -104,7 +108,19 @@ def main() -> None:
     """Print one row per stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1_000)
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--compare", action="store_true", help="decisions with the compiled kernel and without, in turn"
+    )
+    parser.add_argument("--decisions", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    rounds = options.rounds
+    if options.decisions:
+        print_decisions(rounds)
+        return
+    if options.compare:
+        compare(rounds)
+        return
+    print(f"reads and forecasts with: {kernel.status()}")
     print(f"resident memory of encoder and predictor: {resident_mb():.0f} MB\n")
     router = Router.default()
     for tokens, words, count in ((100, WORDS, rounds), (2_000, MANY_WORDS, max(rounds // 4, 1))):
@@ -131,6 +147,38 @@ def main() -> None:
     )
     alternatives(router, requests)
     scoring(router.predictor)
+
+
+def print_decisions(rounds: int) -> None:
+    """Print one JSON object: the median and the 99th percentile of decisions in ms, and prompts/s of `route score`."""
+    router = Router.default()
+    found: dict[str, list[float]] = {}
+    for words, size, count in (
+        (WORDS, SIZES[0], rounds),
+        (WORDS, SIZES[1], max(rounds // 4, 1)),
+        (MANY_WORDS, SIZES[0], max(rounds // 4, 1)),
+    ):
+        of_size = Router(many_cards(router.catalog, size), router.policies, router.predictor)
+        requests = [ChatRequest.from_prompt(text) for text in texts(count + WARM_UP, words)]
+        tokens = 100 if words == WORDS else 2_000
+        found[f"{tokens} tokens, {size} cards"] = percentiles(of_size.route, requests)
+    print(json.dumps(found))
+
+
+def compare(rounds: int) -> None:
+    """Three rounds of decisions with the compiled kernel and without, in turn; the medians of both."""
+    taken: dict[str, list[dict[str, list[float]]]] = {"on": [], "off": []}
+    for _ in range(3):
+        for choice, rows in taken.items():
+            environment = {**os.environ, kernel.VARIABLE: choice}
+            command = [sys.executable, "-m", "bench.decision", "--decisions", "--rounds", str(rounds)]
+            done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            rows.append(json.loads(done.stdout))
+    print(f"{'decision, p50 / p99 ms, medians of three':44s}{'compiled':>18s}{'numpy':>18s}{'ratio':>8s}")
+    for name in taken["on"][0]:
+        cells = [[statistics.median(row[name][at] for row in taken[choice]) for at in (0, 1)] for choice in taken]
+        shown = "".join(f"{middle:9.3f} /{last:7.3f}" for middle, last in cells)
+        print(f"{name:44s}{shown}{cells[1][0] / cells[0][0]:7.1f}×")
 
 
 def perceiving(router: Router, requests: Sequence[ChatRequest]) -> None:
@@ -212,6 +260,12 @@ def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:
 
 def report(name: str, call: Callable[[Any], object], inputs: Sequence[Any]) -> None:
     """Time `call` on each input after the first ones, which are for warm-up; print median and 99th percentile."""
+    middle, last = percentiles(call, inputs)
+    print(f"{name:44s}{middle:9.3f}{last:9.3f}", flush=True)
+
+
+def percentiles(call: Callable[[Any], object], inputs: Sequence[Any]) -> list[float]:
+    """The median and the 99th percentile in ms of `call` on each input after the first ones."""
     for value in inputs[:WARM_UP]:
         call(value)
     times = []
@@ -219,7 +273,7 @@ def report(name: str, call: Callable[[Any], object], inputs: Sequence[Any]) -> N
         start = time.perf_counter()
         call(value)
         times.append((time.perf_counter() - start) * 1e3)
-    print(f"{name:44s}{np.percentile(times, 50):9.3f}{np.percentile(times, 99):9.3f}", flush=True)
+    return [float(np.percentile(times, share)) for share in (50, 99)]
 
 
 def many_cards(catalog: Catalog, count: int) -> Catalog:

@@ -3,22 +3,33 @@
 static void ISA(embed)(const Table *table, const int64_t *ids, long count, float *out)
 {
     long embedded = table->embedded, column = 0;
-    /* Rows are added in the order of the tokens, in registers for 64 columns at a time. */
-    for (; column + 64 <= embedded; column += 64) {
-        float8 sums[8] = {{0}};
+    /* Rows are added in the order of the tokens, in registers for 32 columns at a time. */
+    for (; column + 32 <= embedded; column += 32) {
+        float sums[32] = {0};
+#define STEP(lane) sums_##lane += row_##lane * scales
+        float8 sums_0 = {0}, sums_1 = {0}, sums_2 = {0}, sums_3 = {0};
         for (long i = 0; i < count; i++) {
             const int8_t *row = table->rows + ids[i] * embedded + column;
-            float scale = table->scales[ids[i]];
-            float8 scales = {scale, scale, scale, scale, scale, scale, scale, scale};
+            float scale = table->scales[ids[i]], floats[32];
+            float8 scales = {scale, scale, scale, scale, scale, scale, scale, scale}, row_0, row_1, row_2, row_3;
             if (i + 4 < count)
                 __builtin_prefetch(table->rows + ids[i + 4] * embedded + column);
-            for (int lane = 0; lane < 8; lane++) {
-                bytes8 bytes;
-                memcpy(&bytes, row + 8 * lane, 8);
-                int8lanes integers = __builtin_convertvector(bytes, int8lanes);
-                sums[lane] += __builtin_convertvector(integers, float8) * scales;
-            }
+            for (int j = 0; j < 32; j++)
+                floats[j] = (float)row[j];
+            memcpy(&row_0, floats, 32);
+            memcpy(&row_1, floats + 8, 32);
+            memcpy(&row_2, floats + 16, 32);
+            memcpy(&row_3, floats + 24, 32);
+            STEP(0);
+            STEP(1);
+            STEP(2);
+            STEP(3);
         }
+#undef STEP
+        memcpy(sums, &sums_0, 32);
+        memcpy(sums + 8, &sums_1, 32);
+        memcpy(sums + 16, &sums_2, 32);
+        memcpy(sums + 24, &sums_3, 32);
         memcpy(out + column, sums, sizeof sums);
     }
     for (; column < embedded; column++) {
@@ -38,33 +49,55 @@ static void ISA(embed)(const Table *table, const int64_t *ids, long count, float
             out[i] /= norm;
 }
 
-/* sums[c] = x[0] * matrix[0][c] + x[1] * matrix[1][c] …, in this order; `columns` is a multiple of four. */
-static void ISA(in_order)(const double *x, const double *matrix, long rows, long columns, double *sums)
-{
-    long column = 0;
-    for (; column + 32 <= columns; column += 32) {
-        double4 lanes[8] = {{0}};
-        const double *row = matrix + column;
-        for (long i = 0; i < rows; i++, row += columns) {
-            double4 factor = ALL4(x[i]);
-            for (int lane = 0; lane < 8; lane++) {
-                double4 numbers;
-                LOAD4(numbers, row + 4 * lane);
-                lanes[lane] += factor * numbers;
-            }
-        }
-        memcpy(sums + column, lanes, sizeof lanes);
+/* sums[c] = x[0] * matrix[0][c] + x[1] * matrix[1][c] …, in this order; `columns` is a multiple of four. Matrices of
+ * float32, which are exact in float64, take half of the cache.
+ */
+#define IN_ORDER(name, number, four)                                                                   \
+    static void ISA(name)(const double *x, const number *matrix, long rows, long columns, double *sums) \
+    {                                                                                                  \
+        long column = 0;                                                                               \
+        for (; column + 32 <= columns; column += 32) {                                                 \
+            double4 a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};            \
+            const number *row = matrix + column;                                                       \
+            for (long i = 0; i < rows; i++, row += columns) {                                          \
+                double4 factor = ALL4(x[i]);                                                           \
+                const four *numbers = (const four *)row;                                               \
+                a += factor * __builtin_convertvector(numbers[0], double4);                            \
+                b += factor * __builtin_convertvector(numbers[1], double4);                            \
+                c += factor * __builtin_convertvector(numbers[2], double4);                            \
+                d += factor * __builtin_convertvector(numbers[3], double4);                            \
+                e += factor * __builtin_convertvector(numbers[4], double4);                            \
+                f += factor * __builtin_convertvector(numbers[5], double4);                            \
+                g += factor * __builtin_convertvector(numbers[6], double4);                            \
+                h += factor * __builtin_convertvector(numbers[7], double4);                            \
+            }                                                                                          \
+            double4_at *sum = (double4_at *)(sums + column);                                           \
+            sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d, sum[4] = e, sum[5] = f, sum[6] = g, sum[7] = h; \
+        }                                                                                              \
+        for (; column + 16 <= columns; column += 16) {                                                 \
+            double4 a = {0}, b = {0}, c = {0}, d = {0};                                                \
+            const number *row = matrix + column;                                                       \
+            for (long i = 0; i < rows; i++, row += columns) {                                          \
+                double4 factor = ALL4(x[i]);                                                           \
+                const four *numbers = (const four *)row;                                               \
+                a += factor * __builtin_convertvector(numbers[0], double4);                            \
+                b += factor * __builtin_convertvector(numbers[1], double4);                            \
+                c += factor * __builtin_convertvector(numbers[2], double4);                            \
+                d += factor * __builtin_convertvector(numbers[3], double4);                            \
+            }                                                                                          \
+            double4_at *sum = (double4_at *)(sums + column);                                           \
+            sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;                                            \
+        }                                                                                              \
+        for (; column < columns; column += 4) {                                                        \
+            double4 lanes = {0};                                                                       \
+            for (long i = 0; i < rows; i++)                                                            \
+                lanes += ALL4(x[i]) * __builtin_convertvector(*(const four *)(matrix + i * columns + column), double4); \
+            STORE4(sums + column, lanes);                                                              \
+        }                                                                                              \
     }
-    for (; column < columns; column += 4) {
-        double4 lanes = {0};
-        for (long i = 0; i < rows; i++) {
-            double4 numbers;
-            LOAD4(numbers, matrix + i * columns + column);
-            lanes += ALL4(x[i]) * numbers;
-        }
-        STORE4(sums + column, lanes);
-    }
-}
+IN_ORDER(in_order, double, double4_at)
+IN_ORDER(in_order_of_floats, float, float4_at)
+#undef IN_ORDER
 
 /* The cosines of an embedding, less the centre, with all landmarks: every sum of products of integers is exact. */
 static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double *out)
@@ -86,8 +119,9 @@ static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double
     float step = (greatest > 1e-12f ? greatest : 1e-12f) / (float)landmarks->levels;
     for (long i = 0; i < embedded; i++) {
         /* As rintf, which is a call where there is no instruction for it. */
-        float shifted = topic[i] / step + 0x1.8p23f;
-        integers[i] = (int16_t)(shifted - 0x1.8p23f);
+        float shifted = topic[i] / step + 0x1.8p23f, level = shifted - 0x1.8p23f;
+        /* Only what is no number is beyond. */
+        integers[i] = (int16_t)(level >= -127.0f && level <= 127.0f ? level : 0.0f);
     }
     for (long i = 0; i < landmarks->count; i++) {
         const int8_t *row = landmarks->integers + i * embedded;
@@ -150,7 +184,7 @@ static void ISA(project)(const Projection *of, const float *vector, double *out)
         squares[i] = topic[i] * topic[i];
     }
     double distance = sum_of_doubles(squares, embedded) * constants[OTHER_PRECISION];
-    ISA(in_order)(topic, of->axes, embedded, of->directions, sums);
+    ISA(in_order_of_floats)(topic, of->axes, embedded, of->directions, sums);
     for (long i = 0; i < of->directions; i++) {
         double square = sums[i] * sums[i];
         squares[i] = square * of->extra_precision[i];
@@ -191,12 +225,15 @@ static void ISA(project)(const Projection *of, const float *vector, double *out)
     double opposite = -logit > -30.0 ? -logit : -30.0;
     double ood = 1.0 / (1.0 + exp_of(opposite < 30.0 ? opposite : 30.0));
 
-    ISA(in_order)(x, of->in_and_out, regressors, of->columns, sums);
+    ISA(in_order_of_floats)(x, of->in_and_out, regressors, of->columns, sums);
     double *profile = out + PROFILE;
     profile[0] = 1.0;
     for (long i = 0; i < skills; i++)
         profile[1 + i] = sums[i] + ood * (sums[skills + i] - sums[i]);
-    out[LOG_TOKENS] = sums[2 * skills];
+    double log_tokens = 0;
+    for (long i = 0; i < regressors; i++)
+        log_tokens += x[i] * of->length[i];
+    out[LOG_TOKENS] = log_tokens;
     out[UNCERTAINTY] = exp_of((1.0 - ood) * constants[INSIDE] + ood * constants[OUTSIDE]);
     out[INDEPENDENT_UNCERTAINTY] =
         exp_of((1.0 - ood) * constants[INSIDE_INDEPENDENT] + ood * constants[OUTSIDE_INDEPENDENT]);

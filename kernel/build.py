@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -96,6 +97,33 @@ def compiled(out: Path, command: list[str], system: str = sys.platform, further:
         staged.replace(out)
 
 
+def link_flags(system: str, folder: Path) -> tuple[str, ...]:
+    """What the linker needs for another platform: for Windows a list of what `python3.dll` has, made in `folder`.
+    Raises BuildError.
+    """
+    if system != "win32":
+        return ()
+    folder.mkdir(parents=True, exist_ok=True)
+    definitions, library = folder / "python3.def", folder / "libpython3.a"
+    names = python_names()
+    data = {name for name in names if name.startswith(("PyExc_", "_Py"))}
+    lines = [f"{name} DATA" if name in data else name for name in sorted(names)]
+    definitions.write_text("\n".join(("LIBRARY python3.dll", "EXPORTS", *lines, "")))
+    machine = ("-m", "i386:x86-64", "-d", str(definitions), "-l", str(library))
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", "dlltool", *machine], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"dlltool failed:\n{done.stderr[-2000:]}")
+    return (str(library),)
+
+
+def python_names() -> frozenset[str]:
+    """The names of Python's stable ABI that the extension may use."""
+    declared = re.findall(r"^PY_API (.*);$", (SOURCES / "python.h").read_text(), re.MULTILINE)
+    return frozenset(name for line in declared for name in re.findall(r"\b(_?Py\w+)(?=\(|,|$)", line))
+
+
 def built(out: Path) -> str:
     """Compile the kernel for this machine to `out`; returns the compiler's command. Raises BuildError."""
     if reason := unsupported():
@@ -133,9 +161,9 @@ def main() -> int:
     try:
         command = built(out)
     except BuildError as error:
-        print(f"no compiled kernel: {error}", file=sys.stderr)
+        sys.stderr.write(f"no compiled kernel: {error}\n")
         return 1
-    print(f"{out} (with {command})")
+    sys.stdout.write(f"{out} (with {command})\n")
     return 0
 
 

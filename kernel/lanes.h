@@ -14,16 +14,17 @@
 typedef double double4 __attribute__((vector_size(32)));
 typedef int64_t long4 __attribute__((vector_size(32)));
 typedef float float8 __attribute__((vector_size(32)));
-typedef float float4 __attribute__((vector_size(16)));
-typedef int32_t int8lanes __attribute__((vector_size(32)));
-typedef int8_t bytes8 __attribute__((vector_size(8)));
+
+
 
 /* The greatest numbers of columns and terms that have buffers on the stack; binding checks them. */
 enum { MOST_EMBEDDED = 1024, MOST_REGRESSORS = 4096, MOST_COLUMNS = 256, MOST_TERMS = 128 };
 
 /* No function takes or returns a vector: how one is passed differs between instruction sets. */
-#define LOAD4(to, from) memcpy(&(to), (from), 32)
-#define STORE4(to, from) memcpy((to), &(from), 32)
+typedef double double4_at __attribute__((vector_size(32), aligned(8), may_alias));
+typedef float float4_at __attribute__((vector_size(16), aligned(4), may_alias));
+#define LOAD4(to, from) ((to) = *(const double4_at *)(from))
+#define STORE4(to, from) (*(double4_at *)(to) = (from))
 #define ALL4(x) ((double4){(x), (x), (x), (x)})
 #define CHOOSE4(mask, one, other) ((double4)(((long4)(one) & (mask)) | ((long4)(other) & ~(mask))))
 /* As np.minimum and np.maximum: a NaN stays. */
@@ -101,7 +102,7 @@ PAIRWISE(sum_of_doubles, double)
 /* Linear between ascending points, and constant beyond them. */
 static inline double interpolated(double x, const double *points, const double *values, long count)
 {
-    if (x <= points[0])
+    if (count == 1 || x <= points[0])
         return values[0];
     if (x >= points[count - 1])
         return values[count - 1];

@@ -11,7 +11,7 @@
 #define PULVINAR_SOURCES "unknown"
 #endif
 /* Raised with every change of what router/perceive/kernel.py passes or gets. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define ISA(name) name##_baseline
 #include "arithmetic.h"
@@ -579,16 +579,16 @@ static PyObject *reading_read(PyObject *object, PyObject *const *arguments, Py_s
 /* ---- projection -------------------------------------------------------------------------------------------------------------- */
 
 /* Projection(landmarks' center, integers, scale, levels, center, scale, similarity's center and scale,
- *            in and out of domain and lengths (regressors, columns), axes (embedded, directions), extra precision,
- *            quantiles' scores and novelties, constants) */
+ *            in and out of domain float32 (regressors, columns), length float64 (regressors,), axes float32 (embedded,
+ *            directions), extra precision, quantiles' scores and novelties, constants) */
 static PyObject *projection_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    PyObject *of_landmarks[3], *center, *scale, *similarity_center, *similarity_scale, *matrix, *axes, *precision;
+    PyObject *of_landmarks[3], *center, *scale, *similarity_center, *similarity_scale, *matrix, *length, *axes, *precision;
     PyObject *scores, *novelties, *constants;
     Py_ssize_t levels, skills;
     (void)keywords;
-    if (!PyArg_ParseTuple(arguments, "OOOnnOOOOOOOOOO", &of_landmarks[0], &of_landmarks[1], &of_landmarks[2], &levels,
-                          &skills, &center, &scale, &similarity_center, &similarity_scale, &matrix, &axes, &precision,
+    if (!PyArg_ParseTuple(arguments, "OOOnnOOOOOOOOOOO", &of_landmarks[0], &of_landmarks[1], &of_landmarks[2], &levels,
+                          &skills, &center, &scale, &similarity_center, &similarity_scale, &matrix, &length, &axes, &precision,
                           &scores, &novelties, &constants))
         return NULL;
     Stage *self = new_stage(type);
@@ -608,17 +608,18 @@ static PyObject *projection_new(PyTypeObject *type, PyObject *arguments, PyObjec
         return refuse(self, "");
     long directions = (long)bound_count(self), regressors = 1 + of->width + of->landmarks.count;
     of->directions = directions;
-    if ((of->axes = bind(self, axes, 'd', (Py_ssize_t)of->landmarks.embedded * directions)) == NULL ||
+    if ((of->axes = bind(self, axes, 'f', (Py_ssize_t)of->landmarks.embedded * directions)) == NULL ||
         (of->quantile_scores = bind(self, scores, 'd', -1)) == NULL)
         return refuse(self, "");
     of->quantiles = (long)bound_count(self);
     if ((of->quantile_novelties = bind(self, novelties, 'd', of->quantiles)) == NULL ||
         (of->constants = bind(self, constants, 'd', CONSTANTS)) == NULL ||
-        (of->in_and_out = bind(self, matrix, 'd', -1)) == NULL)
+        (of->length = bind(self, length, 'd', regressors)) == NULL ||
+        (of->in_and_out = bind(self, matrix, 'f', -1)) == NULL)
         return refuse(self, "");
     of->columns = (long)(bound_count(self) / regressors);
     if (bound_count(self) != (Py_ssize_t)regressors * of->columns || regressors > MOST_REGRESSORS ||
-        of->columns > MOST_COLUMNS || of->columns % 4 || skills < 1 || skills > MOST_TERMS || of->columns < 2 * skills + 1 ||
+        of->columns > MOST_COLUMNS || of->columns % 4 || skills < 1 || skills > MOST_TERMS || of->columns < 2 * skills ||
         directions > MOST_COLUMNS || directions > MOST_EMBEDDED || directions % 4 || of->quantiles < 1 ||
         of->width < of->landmarks.embedded)
         return refuse(self, "the arrays of the projection do not fit together");

@@ -32,7 +32,8 @@ typedef struct {
     Landmarks landmarks;
     long width, skills, columns, directions, quantiles;
     const float *center, *scale, *similarity_center, *similarity_scale;
-    const double *in_and_out, *length, *axes, *extra_precision, *quantile_scores, *quantile_novelties, *constants;
+    const float *in_and_out, *axes;
+    const double *length, *extra_precision, *quantile_scores, *quantile_novelties, *constants;
 } Projection;
 
 /* What is known of a prompt before any card; the skills follow the first six. */

@@ -86,7 +86,8 @@ class CompiledCards:
         novelty = self._bound.forecast(
             features.vector, features.input_tokens, limit, features.thinking_scale, self._prices(features), out
         )
-        return Forecasts(*(out if self._padded == self._cards else out[:, : self._cards]), novelty)
+        rows: list[Doubles] = list(out if self._padded == self._cards else out[:, : self._cards])
+        return Forecasts._make((*rows, novelty))
 
     def _prices(self, features: Features) -> Doubles | None:
         """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""

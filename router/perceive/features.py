@@ -70,19 +70,17 @@ def feature_vectors(
     """
     topics = [_topic(turns) for turns in conversations]
     embeddings = encoder.encode([text for topic in topics for text in topic.texts])
-    vectors = np.empty((len(topics), vector_width(encoder)), dtype=np.float32)
-    end = 0
-    for vector, topic in zip(vectors, topics, strict=True):
-        start, end = end, end + len(topic.texts)
-        vector[: encoder.dimensions] = _weighted(embeddings[start:end], topic.weights)
-        vector[encoder.dimensions :] = surface_features(topic.texts[-1][:MAX_CHARACTERS], topic.turns)
-    if reader is None:
-        return vectors
+    embedded, width = encoder.dimensions, vector_width(encoder)
+    vectors = np.empty((len(topics), width + (0 if reader is None else READINGS)), dtype=np.float32)
     around: Sequence[Context | None] = contexts or [None] * len(topics)
-    readings = [
-        reader(topic.texts, vector, context) for topic, vector, context in zip(topics, vectors, around, strict=True)
-    ]
-    return np.concatenate([vectors, np.array(readings, dtype=np.float32).reshape(len(topics), READINGS)], axis=1)
+    end = 0
+    for vector, topic, context in zip(vectors, topics, around, strict=True):
+        start, end = end, end + len(topic.texts)
+        vector[:embedded] = _weighted(embeddings[start:end], topic.weights)
+        vector[embedded:width] = surface_features(topic.texts[-1][:MAX_CHARACTERS], topic.turns)
+        if reader is not None:
+            vector[width:] = reader(topic.texts, vector[:width], context)
+    return vectors
 
 
 def topic_texts(turns: tuple[str, ...]) -> tuple[str, ...]:

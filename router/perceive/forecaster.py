@@ -245,5 +245,5 @@ def _thinking_share(prompt: PromptProfile) -> float:
     """
     if not prompt.readings.shape[1]:
         return 1.0
-    share = float(exp(np.float64(_GROWTH * (float(prompt.readings[0, 0]) - _HARD))))
+    share = float(exp(np.array(_GROWTH * (float(prompt.readings[0, 0]) - _HARD))))
     return min(max(share, _LEAST_THINKING), _MOST_THINKING)

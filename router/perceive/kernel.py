@@ -7,6 +7,7 @@ arrays to it when they are made. `PULVINAR_KERNEL=off` keeps numpy.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from types import ModuleType
 
-INTERFACE = 1
+INTERFACE = 2
 """Of the extension that this module can call: an editable installation may have one of an earlier version."""
 
 VARIABLE = "PULVINAR_KERNEL"
@@ -35,12 +36,14 @@ def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get(VARIABLE, "").lower() in ("off", "0", "false"):
         return None, f"{VARIABLE}={os.environ[VARIABLE]}"
     try:
-        from router.perceive import _kernel
+        found = importlib.import_module(f"{__package__}._kernel")
+    except ModuleNotFoundError:
+        return None, "the compiled kernel is not built"
     except ImportError as error:
-        return None, "not built" if "_kernel" in str(error) else str(error)
-    if _kernel.INTERFACE != INTERFACE:
-        return None, "built from other sources; install again"
-    return _kernel, ""
+        return None, str(error)
+    if found.INTERFACE != INTERFACE:
+        return None, "the compiled kernel is of other sources; install again"
+    return found, ""
 
 
 _extension, _reason = _load()
@@ -72,9 +75,9 @@ def contiguous(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
     return np.require(array, dtype=kind, requirements=["C", "A"])
 
 
-def in_lanes(matrix: NDArray[Any]) -> NDArray[np.float64]:
-    """`matrix` with columns of zeros up to a multiple of four."""
-    return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 4))), np.float64)
+def in_lanes(matrix: NDArray[Any], kind: type[np.generic] = np.float64, lanes: int = 4) -> NDArray[Any]:
+    """`matrix` with columns of zeros up to a multiple of `lanes`, itself a multiple of four."""
+    return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % lanes))), kind)
 
 
 def landmarks_of(

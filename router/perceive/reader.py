@@ -100,7 +100,7 @@ class Reader:
         parameters, (regressors, readings) = self.parameters, self._weights.shape
         embedded = parameters.landmarks.shape[1]
         is_small = embedded <= kernel.MOST_EMBEDDED and regressors <= kernel.MOST_REGRESSORS
-        if (extension := kernel.extension()) is None or not is_small or readings > kernel.MOST_COLUMNS:
+        if (extension := kernel.extension()) is None or not is_small or readings + 15 > kernel.MOST_COLUMNS:
             return None
         points, difficulties = parameters.curve.astype(np.float64)
         return extension.Reading(
@@ -109,7 +109,7 @@ class Reader:
             ),
             self._center,
             self._bound_of_dense,
-            kernel.in_lanes(self._weights),
+            kernel.in_lanes(self._weights, lanes=16),
             self._intercept,
             np.ascontiguousarray(points),
             np.ascontiguousarray(difficulties),

@@ -145,8 +145,10 @@ class SkillProjector:
                     parameters.similarity_scale,
                 )
             ),
-            kernel.in_lanes(np.concatenate([self._in_and_out_of_domain, length[:, None]], axis=1)),
-            kernel.in_lanes(self._directions),
+            # They are stored as float32.
+            kernel.in_lanes(self._in_and_out_of_domain, np.float32),
+            kernel.contiguous(length, np.float64),
+            kernel.in_lanes(self._directions, np.float32),
             kernel.in_lanes(self._extra_precision[None])[0],
             self._quantiles,
             QUANTILE_NOVELTIES,

@@ -200,11 +200,13 @@ def test_a_million_characters_are_read_alike(compiled: Predictor, specified: Pre
         assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes()
 
 
-def test_a_batch_has_the_bits_of_single_calls(compiled: Predictor) -> None:
-    conversations = [(text,) for text in (*ODD, *texts(12))] + [("What is ice?", "and of water?"), ("a", "", "why?")]
+def test_a_batch_has_the_bits_of_single_calls(compiled: Predictor, specified: Predictor) -> None:
+    conversations = [(text,) for text in (*ODD, *texts(40))] + [("What is ice?", "and of water?"), ("a", "", "why?")]
     together = compiled.vectors(conversations)
     for vector, turns in zip(together, conversations, strict=True):
         assert vector.tobytes() == compiled.vectors([turns])[0].tobytes()
+    # Texts without words of other scripts are summed together in numpy.
+    assert together.tobytes() == specified.vectors(conversations).tobytes()
     profiles = compiled.profile(together)
     for row in range(len(together)):
         alone = compiled.profile(together[row : row + 1])
@@ -241,7 +243,7 @@ def test_forecasts_of_any_number_of_cards_are_alike(
     many = many_cards(catalog, cards)
     one, other = compiled.bind(many), specified.bind(many)
     for _ in each_set_of_instructions:
-        assert_same_forecasts(one, other, vectors if cards < 1_000 else vectors[:6])
+        assert_same_forecasts(one, other, vectors if cards < 1_000 else vectors[:3])
 
 
 def test_forecasts_with_tiers_shapes_examples_and_parts_are_alike(

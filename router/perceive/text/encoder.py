@@ -131,10 +131,10 @@ class StaticEncoder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         if self._table is not None:
             for text, vector in zip(texts, vectors, strict=True):
-                ids = self._ids(text)
+                pieces = self._ids(text)
                 # Entries of the lexicon are not in the table.
-                if not self._table.embed(ids, vector):
-                    vector[:] = unit(self._sum(ids))
+                if not self._table.embed(pieces, vector):
+                    vector[:] = unit(self._sum(pieces))
             return vectors
         for start in range(0, len(texts), _BATCH_TEXTS):
             ids = [self._ids(text) for text in texts[start : start + _BATCH_TEXTS]]
@@ -299,7 +299,7 @@ def unit(vector: Floats) -> Floats:
     return vector / np.float32(norm) if norm > 0 else vector
 
 
-def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer) -> tuple[Any | None, Any | None]:
+def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer) -> tuple[Any, Any]:
     """The table of vectors and the tokenizer's list of word pieces, bound to the compiled kernel; None for what it
     cannot read.
     """

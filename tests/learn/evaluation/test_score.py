@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
 
 from router.errors import ConfigurationError
 from router.learn.data import Prompt, RoutingSet
-from router.learn.evaluation.score import write_scores
+from router.learn.evaluation.score import _plain_line, write_scores
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
 
@@ -46,3 +47,13 @@ def test_an_id_with_a_comma_or_an_umlaut_is_written_unchanged(predictor: Predict
 def test_the_error_names_a_file_that_cannot_be_written(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing/out\.csv: cannot be written: No such file"):
         write_scores(predictor, [Prompt("a", ("hi",))], tmp_path / "missing" / "out.csv")
+
+
+def test_lines_are_those_of_the_csv_module() -> None:
+    rows = [[0.5, 1.0, 0.123457], [0.999999, 0.0001, 0.1], [1e-06, 0.5, 0.25], []]
+    for prompt_id in ("a-1", 'with "quotes"', "a,b", ""):
+        for row in rows:
+            expected = io.StringIO()
+            csv.writer(expected, lineterminator="\n").writerow([prompt_id, *row])
+            assert _plain_line(prompt_id, row) in (None, expected.getvalue())
+    assert _plain_line("a-1", rows[0]) == "a-1,0.5,1.0,0.123457\n"
