@@ -1,6 +1,6 @@
-"""The HTTP client for a relay: `python -m bench.clients` compares aiohttp and httpx.
+"""The HTTP client for a relay: `python -m bench.clients` compares this gateway's with aiohttp and httpx.
 
-Both call the same upstream in alternating processes, as a relay does: they post bytes and read the response in chunks.
+All call the same upstream in alternating processes, as a relay does: they post bytes and read the response in chunks.
 CPU is that of the client's process alone.
 """
 
@@ -26,9 +26,11 @@ import httpx
 import msgspec
 import numpy as np
 import uvloop
+from yarl import URL
 
 from bench.gateway.processes import Start, free_port, running
 from bench.gateway.report import table
+from router.dispatch.http1 import Client, target_of
 
 _ROOT = Path(__file__).parents[1]
 _CONNECTIONS = 8
@@ -81,7 +83,24 @@ async def with_httpx(url: str) -> AsyncIterator[_Call]:
         yield call
 
 
-CLIENTS = {"aiohttp": with_aiohttp, "httpx": with_httpx}
+@contextlib.asynccontextmanager
+async def with_http1(url: str) -> AsyncIterator[_Call]:
+    """A call with this gateway's client."""
+    client, target = Client(), target_of(URL(url))
+
+    async def call(body: bytes) -> bytes:
+        answer = await client.send("POST", target, _HEADERS, body, connect_s=5)
+        parts = []
+        while part := await answer.read():
+            parts.append(part)
+        return b"".join(parts)
+
+    yield call
+    await client.aclose()
+
+
+_OWN = "router.dispatch.http1"
+CLIENTS = {_OWN: with_http1, "aiohttp": with_aiohttp, "httpx": with_httpx}
 
 
 async def run_case(case: Case) -> Outcome:
@@ -153,7 +172,7 @@ def _compared(cases: list[Case], rounds: int) -> str:
         cpu, p50, p99 = (
             statistics.median(values) for values in zip(*map(msgspec.structs.astuple, results), strict=True)
         )
-        name = f"{client} {importlib.metadata.version(client)}"
+        name = client if client == _OWN else f"{client} {importlib.metadata.version(client)}"
         rows.append([name, f"{cpu:.3f}", f"{cpu / least_cpu:.2f}", f"{p50:.2f}", f"{p99:.2f}"])
     return table(["", "CPU ms a call", "times the best", "p50 ms", "p99 ms"], rows)
 

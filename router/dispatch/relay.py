@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from router import __version__
@@ -61,16 +60,26 @@ class Relay:
         no valid HTTP response, or a stream breaks off before its first content.
         """
         call = named_in(call, card)
-        async with _one_attempt(card, call.answer_limit_s(self.timeouts)) as arrived:
-            return await self._send(card, call, PROTOCOLS[call.api], path, arrived)
+        # What arrives of a whole answer is charged where the call fails.
+        arrived: list[bytes] = []
+        try:
+            return await _within(
+                card, call.answer_limit_s(self.timeouts), self._send(card, call, PROTOCOLS[call.api], path, arrived)
+            )
+        except UpstreamError as error:
+            if arrived:
+                error.delivered_tokens = tokens_in(arrived)
+            raise
+        finally:
+            # Whoever keeps the error keeps its frames.
+            arrived.clear()
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
 
         Raises UpstreamError where there is no valid HTTP response.
         """
-        async with _one_attempt(card, call.answer_limit_s(self.timeouts)):
-            return await self._forward(card, call, raw)
+        return await _within(card, call.answer_limit_s(self.timeouts), self._forward(card, call, raw))
 
     async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         key = api_key(card)
@@ -88,8 +97,7 @@ class Relay:
             connect_s=self.timeouts.connect_s,
             is_alone=call.fresh_connection,
         )
-        async with contextlib.AsyncExitStack() as cleanup:
-            cleanup.callback(response.close)
+        try:
             passed = passed_back(response.headers, self.forward_headers)
             if disposition := response.headers.get("content-disposition"):
                 passed["content-disposition"] = disposition
@@ -97,12 +105,14 @@ class Relay:
             if not 200 <= response.status < 300:
                 body = await read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s, [])
                 return error_response(card, key, response.status, passed, body)
-            if coding:
-                # The bytes may be a file, so they are passed on as they were sent.
-                passed["content-encoding"] = coding
-            stream = RawStream(read, response.close, lambda: late(card), self.timeouts.idle_s)
-            cleanup.pop_all()
-            return UpstreamResponse(card, response.status, passed, stream)
+        except BaseException:
+            response.close()
+            raise
+        if coding:
+            # The bytes may be a file, so they are passed on as they were sent.
+            passed["content-encoding"] = coding
+        stream = RawStream(read, response.close, lambda: late(card), self.timeouts.idle_s)
+        return UpstreamResponse(card, response.status, passed, stream)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -137,8 +147,7 @@ class Relay:
             connect_s=self.timeouts.connect_s,
             is_alone=call.fresh_connection,
         )
-        async with contextlib.AsyncExitStack() as cleanup:
-            cleanup.callback(response.close)
+        try:
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
@@ -151,11 +160,13 @@ class Relay:
                     keep_usage, decode = call.wants_usage, call.decode
                     stream = EventStream(source, protocol, timeouts, keep_usage=keep_usage, decode=decode)
                     await stream.start()
-                    cleanup.pop_all()
                     return UpstreamResponse(card, status, headers, stream)
                 if kind == "other":
                     raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
             whole = await read_whole(card, response, body, self.timeouts.idle_s, arrived)
+        except BaseException:
+            response.close()
+            raise
         if len(whole) > _LARGE_BYTES:
             await self._pace.turn(call.tenant)
         if call.stream and status < 300:
@@ -166,30 +177,11 @@ class Relay:
         return whole_response(card, key, status, headers, whole, call.decode)
 
 
-@contextlib.asynccontextmanager
-async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[list[bytes]]:
-    """A call that may take `limit_s` seconds, and whose failures are raised as UpstreamError.
-
-    What arrives of a whole answer belongs into the list, since it is charged where the call fails.
-    """
-    arrived: list[bytes] = []
-    try:
-        async with _failing_as_upstream(card, limit_s):
-            yield arrived
-    except UpstreamError as error:
-        if arrived:
-            error.delivered_tokens = tokens_in(arrived)
-        raise
-    finally:
-        # Whoever keeps the error keeps its frames.
-        arrived.clear()
-
-
-@contextlib.asynccontextmanager
-async def _failing_as_upstream(card: Card, limit_s: float) -> AsyncIterator[None]:
+async def _within(card: Card, limit_s: float, call: Coroutine[Any, Any, UpstreamResponse]) -> UpstreamResponse:
+    """The response of a call that may take `limit_s` seconds. Raises UpstreamError where it fails."""
     try:
         async with asyncio.timeout(limit_s):
-            yield
+            return await call
     except ConnectTimeoutError:
         raise late(card, "connect_timeout") from None
     except TimeoutError:

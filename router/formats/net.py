@@ -45,7 +45,12 @@ def host_of(url: str | None) -> str:
 
 def is_loopback(url: str | None) -> bool:
     """Whether the URL's host is the loopback interface of this machine; false for an invalid URL."""
-    host = host_of(url)
+    return is_loopback_host(host_of(url))
+
+
+@functools.lru_cache(maxsize=4096)
+def is_loopback_host(host: str) -> bool:
+    """Whether a host, in lower case, is the loopback interface of this machine; false for an empty one."""
     if not host:
         return False
     try:

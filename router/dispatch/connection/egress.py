@@ -14,7 +14,7 @@ from router.cards.schema import Card
 from router.cards.servers import DIRECT
 from router.dispatch.http1 import Target, target_of
 from router.errors import UpstreamError
-from router.formats.net import is_loopback, parse_url
+from router.formats.net import is_loopback_host, parse_url
 
 if TYPE_CHECKING:
     # Imported where a card states authorities of its own.
@@ -35,7 +35,7 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
 
 def target(card: Card, url: URL) -> Target:
     """The target of a request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
-    proxy = proxy_of(card, str(url))
+    proxy = _proxy_to(card, url)
     trust = None if card.ca_bundle is None else _trusting(card.id, card.ca_bundle)
     return target_of(url, None if proxy is None else _parsed_proxy(proxy), trust)
 
@@ -46,14 +46,8 @@ def proxy_of(card: Card, url: str) -> str | None:
     It is that of the card, else that of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). This machine is
     never called by way of a proxy, which would look for the server on its own machine.
     """
-    if is_loopback(url) or card.proxy == DIRECT:
-        return None
-    if card.proxy is not None:
-        return card.proxy
     parsed = parse_url(url)
-    if parsed is None:
-        return None
-    return settings.proxy_of(parsed.scheme, f"{parsed.host}:{parsed.port}")
+    return None if parsed is None else _proxy_to(card, parsed)
 
 
 def extra_headers(card: Card) -> dict[str, str]:
@@ -79,6 +73,12 @@ def missing_parts(card: Card) -> str | None:
     if card.ca_bundle is not None and not Path(card.ca_bundle).is_file():
         return f"ca_bundle: the file {card.ca_bundle} does not exist"
     return None
+
+
+def _proxy_to(card: Card, url: URL) -> str | None:
+    if card.proxy == DIRECT or is_loopback_host(url.host or ""):
+        return None
+    return card.proxy or settings.proxy_of(url.scheme, f"{url.host}:{url.port}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,10 +12,11 @@ from router.dispatch.http1.parser import AnswerParser, Head
 class Answer:
     """The answer of one call. `read` and `close` are what its caller uses; the connection calls the others.
 
-    A caller that stops before `read` returned b"" must `close` it, which ends the connection.
+    `is_complete`: all of it has arrived, so that `read` does not wait. A caller that stops before `read` returned b""
+    must `close` it, which ends the connection.
     """
 
-    __slots__ = ("_chunks", "_close", "_failure", "_is_complete", "_on_taken", "_waiter", "buffered_bytes", "head")
+    __slots__ = ("_chunks", "_close", "_failure", "_on_taken", "_waiter", "buffered_bytes", "head", "is_complete")
 
     def __init__(self, close: Callable[[], None], on_taken: Callable[[], None]) -> None:
         self.head: Head | None = None
@@ -24,7 +25,7 @@ class Answer:
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
-        self._is_complete = False
+        self.is_complete = False
 
     @property
     def status(self) -> int:
@@ -62,14 +63,14 @@ class Answer:
                 self.buffered_bytes = 0
                 self._on_taken()
                 return body
-            if self._is_complete:
+            if self.is_complete:
                 return b""
             self._raise_failure()
             await self._change()
 
     def close(self) -> None:
         """End the connection, unless the answer has arrived whole."""
-        if not self._is_complete:
+        if not self.is_complete:
             self._close()
 
     def update(self, parser: AnswerParser) -> None:
@@ -79,14 +80,14 @@ class Answer:
             parser.chunks = []
             self._chunks += chunks
             self.buffered_bytes += sum(map(len, chunks))
-        self._is_complete = parser.is_complete
+        self.is_complete = parser.is_complete
         # Nothing changes for a caller before the head is whole.
         if self.head is not None:
             self._wake()
 
     def fail(self, failure: Exception) -> None:
         """There will be nothing more."""
-        if not self._is_complete and self._failure is None:
+        if not self.is_complete and self._failure is None:
             self._failure = failure
             self._wake()
 

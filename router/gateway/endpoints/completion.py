@@ -86,7 +86,8 @@ class CompletionHandler:
                     await self._services.pace.turn(tenant_of(request))
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
-                    async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
+                    self._disconnect = CancelOnDisconnect(self._receive, self._sender.connection)
+                    async with self._disconnect, ends_at(self._sender.ends_s):
                         await self._answer(request)
                     self._services.shadows.offer(self._request, self._selection, self._heard)
             except PulvinarError as error:
@@ -159,15 +160,14 @@ class CompletionHandler:
             is_batch=selection.is_batch,
         )
         brief = brief_of(request, selection, self._record_id)
-        bill = self._bill
         calling = services.runner.run(
             selection.plan,
             selection.catalog,
             call,
-            bill.attempts,
+            self._bill.attempts,
             self._before_attempt,
             brief,
-            bill.ledger,
+            self._bill.ledger,
             self._memory,
             running,
         )

@@ -17,6 +17,7 @@ from router.dispatch import Call
 from router.errors import UpstreamError
 from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
+from router.gateway.http.client.sending import Sender
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.permissions import Ownership, permitted
@@ -39,13 +40,13 @@ class DryRun:
         """`POST /route`: the decision about a body of any surface, without the call."""
         request = await self._read(http, entry, CHAT)
         turn = turn_of(self._services, request, None)
-        async with CancelOnDisconnect(http.receive), self._services.admission.turn(turn):
+        async with _cancelled_on_disconnect(http), self._services.admission.turn(turn):
             return Response(await self._decision(request), media_type=_JSON)
 
     async def count_tokens(self, http: Request, entry: Entry) -> Response:
         """`POST /v1/messages/count_tokens`: the upstream's count where it offers one, else that of our tokenizer."""
         request = await self._read(http, entry, COUNT_TOKENS)
-        async with CancelOnDisconnect(http.receive):
+        async with _cancelled_on_disconnect(http):
             return Response(await self._count(request, entry), media_type=_JSON)
 
     async def _read(self, http: Request, entry: Entry, surface: Surface) -> GatewayRequest:
@@ -119,3 +120,8 @@ def _estimate(request: GatewayRequest) -> bytes:
 
 def _surface_of(body: Mapping[str, Any]) -> Surface:
     return next((_SURFACES[api] for field, api in HUMAN_FIELDS.items() if field in body), CHAT)
+
+
+def _cancelled_on_disconnect(http: Request) -> CancelOnDisconnect:
+    sender: Sender = http.scope["state"]["sender"]
+    return CancelOnDisconnect(http.receive, sender.connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from router.cards import Catalog
+from router.cards import Card, Catalog
 from router.compose.run.ledger import Ledger
 from router.dispatch import UpstreamResponse
 from router.dispatch.costs import booked_usage, cost_of, lost_usage
@@ -33,6 +33,7 @@ class Bill:
         self.is_endless = False
         self._api = api
         self._booked: Usage | None = None
+        self._costed: tuple[Usage, Card, float | None] | None = None
 
     def usage(self, request: GatewayRequest | None, response: UpstreamResponse | None) -> Usage | None:
         """The usage so far, estimated where the upstream reports none; None where no upstream has answered."""
@@ -48,7 +49,12 @@ class Bill:
         """The cost of the answer; None where it is not known."""
         if self.ledger.plan:
             return self.ledger.cost_usd()
-        return None if response is None or usage is None else cost_of(response.card, usage)
+        if response is None or usage is None:
+            return None
+        # The record and the headers of a whole answer state the same cost.
+        if self._costed is None or self._costed[0] is not usage or self._costed[1] is not response.card:
+            self._costed = usage, response.card, cost_of(response.card, usage)
+        return self._costed[2]
 
     def charged_usd(
         self,

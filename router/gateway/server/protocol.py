@@ -17,6 +17,7 @@ from router.gateway.server import head
 from router.gateway.server.connections import Connections, address_of
 from router.gateway.server.flow import HELD_BYTES, Flow
 from router.gateway.server.head import Refusal, head_problem, response_to
+from router.gateway.server.joined import JoinedHead
 from router.gateway.server.unchunked import UnchunkedCycle
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Count the connection. It must send a head in time."""
         super().connection_made(transport)
         self.flow = self._reading = Flow(transport)
-        self._sending = ClientConnection(transport)
+        self._sending = ClientConnection(transport, self._reading.resume_reading)
         self.address, self.peer = address_of(self.client), UNIX if self.client is None else plain(self.client[0])
         self.deadline = self.loop.time() + self._shared.limits.head_s
         self._is_within = self._shared.add(self, self.loop)
@@ -90,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._running.message_event.set()
         self._reading.held.clear()
         super().connection_lost(exc)
+        self._sending.lost()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client has closed its side. Return whether the connection stays open, for a response."""
@@ -233,6 +235,8 @@ class HttpProtocol(HttpToolsProtocol):
         previous = self.cycle
         super().on_headers_complete()
         self.scope["extensions"] = {CONNECTION: self._sending}  # type: ignore[dict-item]
+        if self.cycle.scope["method"] != "HEAD":
+            self.cycle.transport = JoinedHead(self.transport, self.loop)  # type: ignore[assignment]
         self._in_head = False
         self._between = self._unread = 0
         if version == "1.0":

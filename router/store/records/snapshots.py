@@ -134,7 +134,7 @@ class Snapshots:
         if not unavailable:
             return ""
         # Reuse the last mapping if the new one is equal, so that the cache recognizes it.
-        if unavailable != self._last_unavailable:
+        if unavailable is not self._last_unavailable and unavailable != self._last_unavailable:
             self._last_unavailable = unavailable
         return self._stored(self._snapshot_of(self._last_unavailable, unavailable_snapshot))
 

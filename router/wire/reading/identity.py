@@ -68,6 +68,9 @@ FIELDS: Mapping[str, str] = {
 Langfuse and others.
 """
 
+_HEADER_NAMES = frozenset(HEADERS)
+_FIRST_FIELDS = frozenset(path.partition(".")[0] for path in FIELDS)
+
 USERS = ("metadata.user_id", "user", "safety_identifier")
 """The fields that name a person. A person has many conversations, so these only separate equal beginnings."""
 
@@ -119,12 +122,14 @@ def _ids(body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[tuple[
     for kind, read in _READERS:
         if name := read(body, headers):
             yield kind, name
-    for header, kind in HEADERS.items():
-        if name := _id(headers.get(header)):
-            yield kind, name
-    for path, kind in FIELDS.items():
-        if name := _id(_at(body, path)):
-            yield kind, name
+    if not _HEADER_NAMES.isdisjoint(headers):
+        for header, kind in HEADERS.items():
+            if name := _id(headers.get(header)):
+                yield kind, name
+    if not _FIRST_FIELDS.isdisjoint(body):
+        for path, kind in FIELDS.items():
+            if name := _id(_at(body, path)):
+                yield kind, name
 
 
 def _claude_session(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
@@ -43,11 +43,14 @@ async def ends_at(ends_s: float) -> AsyncIterator[None]:
 class ClientConnection:
     """The connection to one client, which may carry several requests, one after another.
 
-    `key_id` is the API key of the last request on it that had a valid one; empty if there was none.
+    `key_id` is the API key of the last request on it that had a valid one; empty if there was none. `read_on` has the
+    server read from it, without which no departure is noticed.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def __init__(self, transport: asyncio.Transport, read_on: Callable[[], None]) -> None:
+        self._transport, self._read_on = transport, read_on
+        self._on_departure: Callable[[], None] | None = None
+        self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
         self.key_id = ""
         # Then every write waits until the one before has left this process, and "sent" means that.
@@ -67,6 +70,25 @@ class ClientConnection:
         poll = select.poll()
         poll.register(sock.fileno(), 0)
         return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+    def on_departure(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, as soon as the client disconnects, or in the next pass of the loop if it has."""
+        self._on_departure = callback
+        if self._is_lost:
+            asyncio.get_running_loop().call_soon(self.lost)
+        else:
+            self._read_on()
+
+    def end_departure(self) -> None:
+        """Stop `on_departure`."""
+        self._on_departure = None
+
+    def lost(self) -> None:
+        """The server's protocol has lost the connection."""
+        self._is_lost = True
+        callback, self._on_departure = self._on_departure, None
+        if callback is not None:
+            callback()
 
     def abort(self) -> None:
         """Close the connection without waiting for what has not been sent."""
@@ -95,18 +117,18 @@ class Sender:
 
     A client that does not take the next 64 KiB within `stall_s` seconds is disconnected, and so is one that has not
     taken the whole response a second after `ends_s`, in seconds of the event loop's clock, which may be changed at any
-    time.
+    time. `connection` is None under a server that does not give it.
     """
 
     def __init__(self, send: Send, connection: ClientConnection | None, stall_s: float, ends_s: float) -> None:
-        self._send, self._connection, self._stall_s, self.ends_s = send, connection, stall_s, ends_s
+        self._send, self.connection, self._stall_s, self.ends_s = send, connection, stall_s, ends_s
         if connection is not None:
             connection.end_watch()
 
     def accept_key(self, id_: str) -> None:
         """The client has a valid key: among connections that wait, its own is closed late in favour of others."""
-        if self._connection is not None:
-            self._connection.key_id = id_
+        if self.connection is not None:
+            self.connection.key_id = id_
 
     async def __call__(self, message: Message) -> None:
         """Send a message. Raises StalledClientError."""
@@ -118,7 +140,7 @@ class Sender:
         await self._send_one({**message, "body": body[start:]} if start else message)
 
     async def _send_one(self, message: Message) -> None:
-        if self._connection is not None and not self._connection.holds_rest:
+        if self.connection is not None and not self.connection.holds_rest:
             # Then the server does not wait, and a clock would cost more than the sending.
             await self._send(message)
             return
@@ -126,14 +148,14 @@ class Sender:
             async with asyncio.timeout(self._left_s()):
                 await self._send(message)
         except TimeoutError:
-            if self._connection is not None:
-                self._connection.abort()
+            if self.connection is not None:
+                self.connection.abort()
             raise StalledClientError from None
 
     def finish(self) -> None:
         """Watch what the server still holds of the response. Call it when the request has ended."""
-        if self._connection is not None:
-            self._connection.watch_rest(self._left_s())
+        if self.connection is not None:
+            self.connection.watch_rest(self._left_s())
 
     def _left_s(self) -> float:
         return min(self._stall_s, max(self.ends_s - asyncio.get_running_loop().time(), 0.0) + _FAREWELL_S)

@@ -69,7 +69,7 @@ def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: flo
         transport = Transport(held=10)
         ends_s = asyncio.get_running_loop().time() + left_s
         with pytest.raises(StalledClientError):
-            await Sender(blocked, ClientConnection(transport), stall_s, ends_s)(START)
+            await Sender(blocked, ClientConnection(transport, lambda: None), stall_s, ends_s)(START)
         return transport.is_aborted
 
     assert in_loop(main)
@@ -79,7 +79,7 @@ def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: flo
 def test_what_the_server_still_holds_must_leave_in_time(held: int) -> None:
     async def main() -> bool:
         transport = Transport(held)
-        ClientConnection(transport).watch_rest(0.02)
+        ClientConnection(transport, lambda: None).watch_rest(0.02)
         await asyncio.sleep(0.1)
         return transport.is_aborted
 
@@ -89,7 +89,7 @@ def test_what_the_server_still_holds_must_leave_in_time(held: int) -> None:
 def test_the_next_response_ends_the_watch_of_the_one_before() -> None:
     async def main() -> bool:
         transport = Transport(10)
-        connection = ClientConnection(transport)
+        connection = ClientConnection(transport, lambda: None)
         connection.watch_rest(0.02)
         Sender(blocked, connection, 5.0, LATER)
         await asyncio.sleep(0.1)
