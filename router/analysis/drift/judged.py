@@ -2,8 +2,8 @@
 
 One test (`router.analysis.drift.cusum`) is for all prompts, and one for each kind of prompt. Each is made eight times:
 with all judgements, and without those of each of six keys, and of all other keys together. There is an alarm for
-everybody only where all of them say so, those that leave a key out with at least `CONFIRMED` of the evidence: no key
-raises one alone. The operator's own judgements are never left out.
+everybody only where all of them say so, those that leave a key out with `CONFIRMED` of the evidence of all, or enough
+for an alarm themselves: no key raises one alone. The operator's own judgements are never left out.
 
 The forecasts are also counted in bins of equal width, to be compared with the judgements.
 """
@@ -139,7 +139,9 @@ class CardDrift(Struct, frozen=True, eq=False):
                     drift = msgspec.structs.replace(drift, alarms=tuple(others))
                 continue
             weakest = 1 + int(sums[1:].argmin())
-            key = None if sums[weakest] >= CONFIRMED * threshold else self._name_of(weakest)
+            # Beyond the threshold, too: who waits until the others have a bad day by chance has raised the sum by then.
+            needed = min(threshold, CONFIRMED * sums[0])
+            key = None if sums[weakest] >= needed else self._name_of(weakest)
             found = self._alarm(first, index, kind, direction, now_s, key)
             drift = msgspec.structs.replace(drift, alarms=_with(others, found))
             if key is None:
