@@ -59,6 +59,8 @@ class Gap(Struct, frozen=True):
     def proposal(self) -> str:
         """What could be done, in a sentence."""
         about = ", ".join(self.terms) or f"prompts such as request {self.examples[0]}"
+        if self.forecast >= self.usual:
+            return f"{about}: nothing to gain, {self.card} is forecast to do as well there as the best card elsewhere"
         return f"train an adapter for {about}: {self.weekly:,.0f} requests a week, forecast {self.forecast:.2f}"
 
 

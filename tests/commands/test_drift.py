@@ -7,12 +7,14 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from router import Router
 from router.analysis.drift.judged import CardDrift, Judged
 from router.analysis.drift.stored import to_bytes
+from router.analysis.gaps import Gap
 from router.gateway.learning.memories import basis_of
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
@@ -93,7 +95,10 @@ def test_gaps_say_what_an_adapter_would_be_worth(run: Run, store: Path) -> None:
     assert gap["prompts"] == pytest.approx(_NEW_DAYS * _A_DAY / 2, abs=20)
     assert gap["weekly"] == pytest.approx(gap["prompts"], rel=0.2)
     assert 0 < gap["forecast"] <= 1
-    assert "train an adapter for" in run("gaps", "--store", store, "--since", "14d").out
+    assert "nothing to gain" in run("gaps", "--store", store, "--since", "14d").out
+    worse = msgspec.structs.replace(msgspec.convert(gap, Gap), forecast=0.41, weekly=312.4)
+    assert worse.proposal.startswith("train an adapter for ")
+    assert worse.proposal.endswith(": 312 requests a week, forecast 0.41")
 
 
 def test_a_card_can_begin_anew(run: Run, store: Path) -> None:

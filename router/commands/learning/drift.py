@@ -174,7 +174,7 @@ def _print_alarms(alarms: list[tuple[str, Alarm]], judged: int) -> None:
             f"{alarm.judged}",
             f"{alarm.expected:.2f}",
             f"{alarm.value:.2f}",
-            f"1 in {alarm.judgements_a_false_alarm:,} by chance" if alarm.key is None else "one key alone",
+            f"1 in {alarm.judgements_a_false_alarm:,} by chance" if alarm.key is None else f"not without {escape(alarm.key)}",
             "open" if alarm.ended_s is None else f"over {show_time(alarm.ended_s)}",
         )
     console().print(shown)
