@@ -7,6 +7,7 @@ keys for OpenAI and Anthropic only, and not sent to a model: lengths, times, fai
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
 import io
 import json
@@ -22,13 +23,19 @@ import msgspec
 
 from bench.dashboard import kept_in, serving
 from router import Router
+from router.analysis.drift.judged import CardDrift, Judged
+from router.analysis.drift.stored import to_bytes
 from router.cards import Catalog
+from router.gateway.learning.drift import DRIFT
+from router.gateway.learning.memories import basis_of
 from router.pipeline import Routed
 from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
 from router.store.records.sqlite import SqliteRecords
 from router.store.records.sqlite_feedback import SqliteFeedback
+from router.store.state.protocol import Blob
+from router.store.state.sqlite import SqliteState
 from router.types import Attempt, CallOutcome, ComposedPlan, Outcome, Usage
 from router.wire import ChatRequest
 
@@ -40,10 +47,12 @@ _KEYS = ("support", "support", "support", "search", "batch")
 _PLANNED = 0.06
 _FAILING, _FAIL_SHARE = 0.25, 0.3
 _FEEDBACK = 0.2
+_JUDGED, _LATE_HOURS = 600, 6
 # Page, name of the picture, width and height.
 _PICTURES = (
     ("now?hours=168", "now", 1200, 1150),
     ("routing?hours=168&cost=4", "routing", 1200, 1500),
+    ("changes?hours=168", "changes", 1200, 760),
     ("requests/{id}", "request", 1200, 1250),
     ("cards?callable=1", "cards", 1200, 900),
     ("playground?policy=default&cheapest=0.05", "playground", 1200, 1150),
@@ -88,7 +97,25 @@ def fill(folder: Path, count: int = COUNT) -> str:
             if record.outcome.card is not None and record.decision is not None and rng.random() < _FEEDBACK:
                 right = rng.random() < record.decision.quality - 0.08
                 feedback.add(Feedback(record.id, float(right), record.at + 60), of_any_key=True)
+    _judge(folder, router, rng, now_s)
     return failed_over
+
+
+def _judge(folder: Path, router: Router, rng: random.Random, now_s: float) -> None:
+    """Judged answers of two cards, of which one is right less often at maths since six hours."""
+    state = SqliteState(folder / "state.sqlite")
+    for name, late in (("claude-haiku-4-5", 0.35), ("gpt-4o-mini", 0.8)):
+        card = router.catalog.named(name)
+        drift = CardDrift.empty(basis_of(router.predictor.id, card, router.evidence.get(card.id)))
+        for number in range(_JUDGED):
+            hours_ago = 24.0 * (1 - number / _JUDGED)
+            kind = rng.choice(("maths", "coding", "chat"))
+            right = late if hours_ago < _LATE_HOURS and kind == "maths" else 0.8
+            forecast = rng.uniform(0.7, 0.9)
+            judged = Judged(now_s - 3_600 * hours_ago, rng.choice(_KEYS), forecast, float(rng.random() < right), kind)
+            drift = drift.add(judged)
+        asyncio.run(state.swap_blob(Blob(f"{DRIFT}{card.id}", 0, to_bytes(drift)), now_s))
+    state.close()
 
 
 def _prompts() -> Iterator[str]:

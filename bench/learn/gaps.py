@@ -29,7 +29,7 @@ from router.types import Floats
 
 BASES = ("mmlu_pro", "llmrouter_default")
 PLANTED = ("openhands_swe", "sql_bench", "shaberi_ja", "terminal_bench")
-TUNED = ("epam_js", "eq_creative", "julia_code")
+TUNED = ("bullshit_bench", "pm_llm", "julia_code", "alpaca_eval2")
 _TRAFFIC = 1_000
 
 
@@ -89,7 +89,8 @@ def judge(data: Path, name: str, planted: tuple[str, ...], encoder: Encoder, wee
         vectors = np.concatenate([own, others[rng.choice(len(others), count, replace=False)]]) if count else own
         is_planted = np.arange(len(vectors)) >= len(own)
         is_novel = predictor.profile(vectors).novelty >= NOVEL
-        groups = [is_planted[is_novel][group] for group in clusters(predictor.topics(vectors[is_novel]))]
+        topics = predictor.topics(vectors)
+        groups = [is_planted[is_novel][group] for group in clusters(topics[is_novel], topics[~is_novel])]
         best = max(groups, key=lambda group: int(group.sum()), default=np.zeros(0, dtype=np.bool_))
         return Found(
             count,

@@ -1,9 +1,9 @@
 """Gaps: kinds of prompt that come again and again and are unlike everything that the predictor was trained on.
 
-Prompts more novel than `NOVEL` of the training prompts are grouped by HDBSCAN (Campello et al. 2013) in the leading
-`AXES` directions of their topics: a group needs `LEAST_SHARE` of them, and at least ten; prompts that belong to none
-are left out. Only the features of prompts are read, which the records keep without any text; words are shown of groups
-whose texts are recorded.
+Prompts more novel than `NOVEL` of the training prompts are grouped by the cosines of their topics: groups are joined as
+long as the mean distance between their prompts is at most that of the nearest `NEAR` of all pairs of prompts that are
+not novel (average linkage), and a gap has at least `LEAST_PROMPTS`. Only the features of prompts are read, which the
+records keep without any text; words are shown of groups whose texts are recorded.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from router.store.records.snapshots import CatalogSnapshot
 from router.store.records.totals import DAY_S
 from router.types import Doubles, Floats, Indices
 
-NOVEL = 0.95
-AXES = 16
-LEAST_SHARE, LEAST_PROMPTS = 0.04, 10
+NOVEL, NEAR, LEAST_PROMPTS = 0.9, 0.2, 10
+_LEAST_KNOWN, _MOST_KNOWN = 50, 600
 MOST_NOVEL = 2_000
 """So many novel prompts are grouped at most, the newest of a sample that is spread over the time."""
 _SLICES, _OF_A_SLICE = 84, 240
@@ -60,6 +59,8 @@ class Gap(Struct, frozen=True):
     def proposal(self) -> str:
         """What could be done, in a sentence."""
         about = ", ".join(self.terms) or f"prompts such as request {self.examples[0]}"
+        if self.forecast >= self.usual:
+            return f"{about}: nothing to gain, {self.card} is forecast to do as well there as the best card elsewhere"
         return f"train an adapter for {about}: {self.weekly:,.0f} requests a week, forecast {self.forecast:.2f}"
 
 
@@ -81,11 +82,11 @@ def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: Catalog
         return Gaps(0, of, 0, ())
     novelty = predictor.profile(vectors).novelty
     novel = np.flatnonzero(novelty >= NOVEL)[-MOST_NOVEL:]
-    groups = clusters(predictor.topics(vectors[novel]))
+    known = np.flatnonzero(novelty < NOVEL)[-MOST_NOVEL:]
+    groups = clusters(predictor.topics(vectors[novel]), predictor.topics(vectors[known]))
     if not groups:
         return Gaps(len(read), of, len(novel), ())
     qualities = predictor.bind(cards.catalog, cards.evidence).qualities
-    known = np.flatnonzero(novelty < NOVEL)[-MOST_NOVEL:]
     usual = float(qualities(vectors[known]).max(axis=1).mean()) if len(known) else 1.0
     weekly = of / max(until_s - read[0].at, DAY_S) * _WEEK_S / len(read)
     texts = _Texts(records, [read[place].id for place in known[-_TEXTS:].tolist()])
@@ -112,24 +113,31 @@ def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: Catalog
     return Gaps(len(read), of, len(novel), tuple(sorted(found, key=lambda gap: (-gap.worth, -gap.prompts, gap.card))))
 
 
-def clusters(topics: Doubles | Floats) -> list[Indices]:
-    """The groups of topics `(prompts, numbers)`, the largest first, each with the nearest to its middle first."""
-    least = max(LEAST_PROMPTS, round(LEAST_SHARE * len(topics)))
-    if len(topics) < 2 * LEAST_PROMPTS:
+def clusters(novel: Doubles | Floats, known: Doubles | Floats) -> list[Indices]:
+    """The groups of the topics of novel prompts `(prompts, numbers)`, the largest first, each with the nearest to its
+    middle first. `known` are topics of prompts that are not novel; where there are few, all prompts set the distance.
+    """
+    if len(novel) < LEAST_PROMPTS:
         return []
-    from sklearn.cluster import HDBSCAN
+    from sklearn.cluster import AgglomerativeClustering
 
-    units = topics / np.maximum(np.linalg.norm(topics, axis=1, keepdims=True), 1e-12)
-    centred = units - units.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    points = centred @ directions[:AXES].T
-    labels = HDBSCAN(min_cluster_size=least, min_samples=5, copy=True).fit_predict(points)
+    usual = known if len(known) >= _LEAST_KNOWN else np.concatenate([known, novel])
+    units, others = _units(novel), _units(usual[-_MOST_KNOWN:])
+    pairs = (1.0 - others @ others.T)[np.triu_indices(len(others), 1)]
+    labels = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=float(np.quantile(pairs, NEAR)), metric="cosine", linkage="average"
+    ).fit_predict(units)
     groups = []
-    for label in range(int(labels.max()) + 1):
+    for label in np.flatnonzero(np.bincount(labels) >= LEAST_PROMPTS):
         members = np.flatnonzero(labels == label)
-        away = np.linalg.norm(points[members] - points[members].mean(axis=0), axis=1)
-        groups.append(members[np.argsort(away, kind="stable")])
+        nearness = units[members] @ units[members].mean(axis=0)
+        groups.append(members[np.argsort(-nearness, kind="stable")])
     return sorted(groups, key=lambda group: (-len(group), int(group[0])))
+
+
+def _units(topics: Doubles | Floats) -> Doubles:
+    units: Doubles = topics / np.maximum(np.linalg.norm(topics, axis=1, keepdims=True), 1e-12)
+    return units
 
 
 def _spread(records: RecordStore, since_s: float, until_s: float) -> tuple[list[Record], int]:

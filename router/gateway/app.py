@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from router.errors import PulvinarError
-from router.gateway.dashboard import catalogue
+from router.gateway.dashboard import catalogue, changes
 from router.gateway.dashboard.api import Dashboard
 from router.gateway.dashboard.assets import Pages
 from router.gateway.endpoints.completion import CompletionHandler
@@ -111,6 +111,7 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         cards=lambda: catalogue.cards(reloader, availability, pool, gateway.adapter_servers),
         live=gateway.live_state,
         decide=DryRun(gateway.services).route,
+        drift=lambda: changes.cards(gateway.drift),
     )
     answers: dict[str, Answer] = {
         "setup": dashboard.setup,
@@ -119,6 +120,9 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         "savings": dashboard.savings,
         "routing": dashboard.routing,
         "values": dashboard.values,
+        "drift": dashboard.drift,
+        "days": dashboard.days,
+        "gaps": dashboard.gaps,
         "what-if": dashboard.what_if,
         "requests": dashboard.requests,
         "requests/{id}": dashboard.request,

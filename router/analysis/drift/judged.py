@@ -2,8 +2,8 @@
 
 One test (`router.analysis.drift.cusum`) is for all prompts, and one for each kind of prompt. Each is made eight times:
 with all judgements, and without those of each of six keys, and of all other keys together. There is an alarm for
-everybody only where all of them say so, those that leave a key out with at least `CONFIRMED` of the evidence: no key
-raises one alone. The operator's own judgements are never left out.
+everybody only where all of them say so, those that leave a key out with `CONFIRMED` of the evidence of all, or enough
+for an alarm themselves: no key raises one alone. The operator's own judgements are never left out.
 
 The forecasts are also counted in bins of equal width, to be compared with the judgements.
 """
@@ -27,6 +27,8 @@ _OPERATOR, _OTHERS = 0, NAMED + 1
 COLUMNS = NAMED + 2
 _ALL_COLUMNS = np.arange(COLUMNS)
 CONFIRMED = 0.6
+OTHERS = "other keys"
+"""The name of all keys beyond those that are told apart."""
 SILENT_S = 30 * 86_400.0
 """A key that has judged nothing for so long gives its place to another one."""
 _KIND_RULE = msgspec.structs.replace(RULE, worse=8.0, better=10.5, prior=4.0)
@@ -60,7 +62,7 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
 
     `kind` is the kind of prompt, empty for all. The `judged` answers between were expected to be right with the mean
     probability `expected`, by the forecasts and what earlier judgements said of them, and `value` is what they got.
-    `key` is the key whose judgements alone say so, None where all others do, too. `ended_s` is when the answers were
+    `key` is the key without whose judgements it is not certain, None where it is. `ended_s` is when the answers were
     found to be as before.
     """
 
@@ -139,7 +141,9 @@ class CardDrift(Struct, frozen=True, eq=False):
                     drift = msgspec.structs.replace(drift, alarms=tuple(others))
                 continue
             weakest = 1 + int(sums[1:].argmin())
-            key = None if sums[weakest] >= CONFIRMED * threshold else self._name_of(weakest)
+            # Beyond the threshold, too: who waits until the others have a bad day by chance has raised the sum by then.
+            needed = min(threshold, CONFIRMED * sums[0])
+            key = None if sums[weakest] >= needed else self._name_of(weakest)
             found = self._alarm(first, index, kind, direction, now_s, key)
             drift = msgspec.structs.replace(drift, alarms=_with(others, found))
             if key is None:
@@ -160,7 +164,7 @@ class CardDrift(Struct, frozen=True, eq=False):
         return 1 + self.tenants.index(tenant) if tenant in self.tenants else _OTHERS
 
     def _name_of(self, slot: int) -> str:
-        return self.tenants[slot - 1] if slot <= len(self.tenants) else "others"
+        return self.tenants[slot - 1] if slot <= len(self.tenants) else OTHERS
 
     def _with_slot_for(self, tenant: str | None, now_s: float) -> CardDrift:
         if tenant is None or tenant in self.tenants:
@@ -235,7 +239,8 @@ def open_alarms(drifts: dict[str, CardDrift], *, one_key: bool = False) -> Itera
 def advice(card: str, alarm: Alarm) -> str:
     """What an operator can do about an alarm, in a sentence or two."""
     if alarm.key is not None:
-        return f"{card}: only {alarm.key} judges so; look at its requests: route records tail --key {alarm.key}"
+        look = "" if alarm.key == OTHERS else f": route records tail --key {alarm.key}"
+        return f"{card}: not certain without the judgements of {alarm.key}; look at its requests first{look}"
     about = f" about {alarm.kind}" if alarm.kind else ""
     if alarm.direction == "better":
         return f"{card}: it answers prompts{about} better than its forecasts say; learning: apply gives it more of them"

@@ -174,12 +174,18 @@ def _print_alarms(alarms: list[tuple[str, Alarm]], judged: int) -> None:
             f"{alarm.judged}",
             f"{alarm.expected:.2f}",
             f"{alarm.value:.2f}",
-            f"1 in {alarm.judgements_a_false_alarm:,} by chance" if alarm.key is None else "one key alone",
+            escape(_certainty(alarm)),
             "open" if alarm.ended_s is None else f"over {show_time(alarm.ended_s)}",
         )
     console().print(shown)
     for line in dict.fromkeys(advice(card, alarm) for card, alarm in alarms if alarm.is_open):
         console().print(escape(line))
+
+
+def _certainty(alarm: Alarm) -> str:
+    if alarm.key is not None:
+        return f"not without {alarm.key}"
+    return f"1 in {alarm.judgements_a_false_alarm:,} by chance"
 
 
 def _print_calibration(drifts: dict[str, CardDrift]) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 
 from router.errors import BusyError, CallerError, ConfigurationError, FieldError, FileError, UnknownIdError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.dashboard import requests, routing, traffic
+from router.gateway.dashboard import changes, requests, routing, traffic
 from router.gateway.dashboard.assets import HEADERS
 from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.operator.access import check_operator
@@ -39,7 +39,8 @@ Result = TypeVar("Result")
 
 class Dashboard:
     """Handlers of `/dashboard/api/…`. `open_records` opens the records, None where the gateway keeps none; `setup` and
-    `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run.
+    `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run, and `drift` are
+    the alarms about cards.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Dashboard:
         cards: Callable[[], dict[str, Any]],
         live: Callable[[], dict[str, Any]],
         decide: Callable[[Request, Entry], Awaitable[Response]],
+        drift: Callable[[], dict[str, Any]],
     ) -> None:
         self._open_records, self._setup, self._cards = open_records, setup, cards
-        self._live, self._decide = live, decide
+        self._live, self._decide, self._drift = live, decide, drift
         self._streams = 0
 
     async def setup(self, _: Request, entry: Entry) -> Response:
@@ -81,6 +83,19 @@ class Dashboard:
     async def values(self, http: Request, entry: Entry) -> Response:
         """`GET values?hours=24`: what each card adds to the others, on a sample of the last hours."""
         return await self._analysed(http, entry, routing.values)
+
+    async def drift(self, _: Request, entry: Entry) -> Response:
+        """`GET drift`: alarms about cards, and how right the forecasts are."""
+        self._enter(entry)
+        return _answer(await asyncio.to_thread(self._drift))
+
+    async def days(self, http: Request, entry: Entry) -> Response:
+        """`GET days?hours=168`: how the prompts of each day differ from those of the days before."""
+        return await self._analysed(http, entry, changes.days)
+
+    async def gaps(self, http: Request, entry: Entry) -> Response:
+        """`GET gaps?hours=168`: groups of novel prompts."""
+        return await self._analysed(http, entry, changes.gaps)
 
     async def what_if(self, http: Request, entry: Entry) -> Response:
         """`GET what-if?hours=24&cost=2`: a sample of the last hours, decided again with cost weighing twice as much."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,18 @@ import httpx
 import pytest
 
 from router import Router
+from router.analysis.drift.judged import CardDrift, Judged
+from router.analysis.drift.stored import to_bytes
 from router.cards.servers import Place
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.learning.drift import DRIFT
+from router.gateway.learning.memories import basis_of
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.sqlite import SqliteRecords
+from router.store.state.protocol import Blob
+from router.store.state.sqlite import SqliteState
 from tests.dispatch.lora.scripted import ScriptedVllm, running
 from tests.gateway.adapters.setup import make_cards, router_of
 from tests.gateway.dashboard.conftest import HOSTED
@@ -23,7 +31,7 @@ from tests.gateway.servers import make_card, make_gateway, make_router, served
 from tests.store.records.examples import record
 
 PATHS = (
-    *("setup", "cards", "traffic", "savings", "routing", "values", "what-if"),
+    *("setup", "cards", "traffic", "savings", "routing", "values", "what-if", "drift", "days", "gaps"),
     *("requests", "requests/req_0000", "live"),
 )
 
@@ -157,6 +165,24 @@ def test_forecasts_are_compared_with_feedback(operator: httpx.Client) -> None:
     assert sum(one["requests"] for one in found["guards"]) == found["requests"] == 30
     assert found["judged"] == 2
     assert sum(one["answers"] for one in found["calibration"]) == 2
+
+
+def test_a_change_of_a_card_is_shown_with_what_to_do(shipped: Router, tmp_path: Path) -> None:
+    card = shipped.catalog.named("gpt-4o")
+    drift = CardDrift.empty(basis_of(shipped.predictor.id, card, shipped.evidence.get(card.id)))
+    for number in range(260):
+        drift = drift.add(Judged(1_790_000_000.0 + number, "ab"[number % 2], 0.8, float(number < 220), "maths"))
+    state = SqliteState(tmp_path / "state.sqlite")
+    asyncio.run(state.swap_blob(Blob(f"{DRIFT}gpt-4o", 0, to_bytes(drift)), 0))
+    app = make_app(make_gateway(shipped, state=state))
+    with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        found = read(client, "drift")
+        metrics = client.get("/metrics").text
+    alarm = found["alarms"][0]
+    assert (alarm["card"], alarm["direction"], alarm["ended_s"]) == ("gpt-4o", "worse", None)
+    assert alarm["advice"].startswith("gpt-4o: read its judged answers")
+    assert found["judged"] == 260
+    assert re.search(r"^pulvinar_drift_alarms [12]\.0$", metrics, re.MULTILINE)
 
 
 def test_the_playground_decides_as_the_dry_run_does(operator: httpx.Client) -> None:

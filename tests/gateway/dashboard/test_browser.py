@@ -35,6 +35,7 @@ pytestmark = [
 PAGES = {
     "now": "Now",
     "routing": "Routing",
+    "changes": "Changes",
     "requests": "Requests",
     "requests/req_0000": "req_0000",
     "cards": "Cards",
@@ -236,7 +237,7 @@ def test_a_new_request_appears_by_itself(tab: Tab, shipped: Router, tmp_path: Pa
             tab.page.get_by_role("link", name="second").wait_for()
 
 
-@pytest.mark.parametrize("name", ["now", "routing", "requests", "cards", "playground"])
+@pytest.mark.parametrize("name", ["now", "routing", "changes", "requests", "cards", "playground"])
 def test_an_empty_store_says_what_to_do(tab: Tab, empty: str, name: str) -> None:
     tab.open(f"{empty}#/{name}", PAGES[name])
     if name != "playground":

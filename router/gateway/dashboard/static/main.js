@@ -2,13 +2,14 @@
 
 import { ApiError, api, events } from "./api.js";
 import { cards } from "./cards.js";
+import { changes } from "./changes.js";
 import { h, replace } from "./dom.js";
 import { now } from "./now.js";
 import { playground } from "./playground.js";
 import { request, requests } from "./requests.js";
 import { routing } from "./routing.js";
 
-const PAGES = { now: ["Now", now], routing: ["Routing", routing], requests: ["Requests", requests], cards: ["Cards", cards], playground: ["Playground", playground] };
+const PAGES = { now: ["Now", now], routing: ["Routing", routing], changes: ["Changes", changes], requests: ["Requests", requests], cards: ["Cards", cards], playground: ["Playground", playground] };
 const main = document.getElementById("main");
 let leave = null;
 let current = "";
