@@ -243,6 +243,7 @@ class Decision(Struct, frozen=True):
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
+    `stages_off` are the plans of the policy that it turns off for prompts of this kind.
     """
 
     plan: Plan
@@ -257,6 +258,7 @@ class Decision(Struct, frozen=True):
     plans: Mapping[str, PlanOutlook] = {}
     canary: CanaryChoice | None = None
     memory: str = ""
+    stages_off: tuple[str, ...] = ()
 
     @property
     def card(self) -> str:
@@ -268,6 +270,7 @@ class Decision(Struct, frozen=True):
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
         optional = {"plans": dict(fields.pop("plans")), "canary": fields.pop("canary"), "memory": fields.pop("memory")}
+        optional["stages_off"] = fields.pop("stages_off")
         added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 

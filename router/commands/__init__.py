@@ -52,6 +52,7 @@ def build() -> typer.Typer:
     from router.commands.catalogue import adapters, cards, plans, policies
     from router.commands.history import feedback_import, records, savings
     from router.commands.learning import canary, distil, learn, memory, onboard, pareto, promote, solve
+    from router.commands.learning.retraining import stages
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -64,7 +65,21 @@ def build() -> typer.Typer:
     app.callback()(_root)
     routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
     history = records, savings, feedback_import
-    for module in (*routing, serve, gateway, keys, *history, learn, distil, onboard, solve, promote, canary, memory):
+    for module in (
+        *routing,
+        serve,
+        gateway,
+        keys,
+        *history,
+        learn,
+        distil,
+        onboard,
+        solve,
+        promote,
+        canary,
+        memory,
+        stages,
+    ):
         module.register(app)
     return app
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from router.cards.benchmarks import FAMILIES
 from router.cards.catalog import Catalog, CatalogError
 from router.cards.schema import Belief
 from router.decide.fields import FIELD_NAMES
@@ -24,6 +25,7 @@ from router.formats.yaml_file import KeyPath, load, yaml_files
 ExactAnswers = Mapping[
     Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 ]
+Kind = Literal[("all", *FAMILIES)]  # type: ignore[valid-type]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 
@@ -73,6 +75,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: code that judges answers for that.
+    `stages_off`: plans of the policy that are no candidates for prompts of these kinds, as `route stages` found that
+    they do not pay there; `all` is every kind.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -95,11 +99,17 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Literal["on", "off"] = "off"
     learning: Literal["off", "observe", "apply"] = "observe"
     graders: tuple[Grader, ...] = ()
+    stages_off: Mapping[PlanId, Annotated[tuple[Kind, ...], Meta(min_length=1)]] = {}
 
     def __post_init__(self) -> None:
         for goal in self.goals:
             if goal not in GOALS:
                 raise ValueError(f'goals.{goal}: unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
+        for stage in self.stages_off:
+            if stage not in self.plans:
+                known = _known(self.plans) if self.plans else "; the policy has none"
+                hint = did_you_mean(stage, self.plans) or known
+                raise ValueError(f'stages_off.{stage}: "{stage}" is no plan of the policy{hint}')
         for field in self.relax:
             if field not in FIELD_NAMES:
                 hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
