@@ -17,9 +17,8 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.spec import PREFIX, Segments
-from router.decide.policy import Policies, Policy
+from router.decide.policy import ALL_KINDS, Policies, Policy
 from router.decide.prompt_flags import extract_flags, extract_own_lines
-from router.decide.stages import ALL_KINDS, stages_off, without_stages
 from router.errors import NoCandidateError, PromptFlagError
 from router.perceive.explanation import families_of
 from router.perceive.features import Perceiver
@@ -171,13 +170,13 @@ class Router:
         """The policy without the plans that it turns off for prompts of this kind, and these."""
         if not policy.stages_off:
             return policy, ()
-        off = stages_off(policy, kind_of(self.predictor, features))
+        off = policy.off_for(kind_of(self.predictor, features))
         if not off:
             return policy, ()
         # The same object for the same kinds of prompts, since records refer to what decided.
         known = self._without_stages.get((policy.id, off))
         if known is None or known[0] is not policy:
-            known = self._without_stages[policy.id, off] = policy, without_stages(policy, off)
+            known = self._without_stages[policy.id, off] = policy, policy.without_plans(off)
         return known[1], off
 
     def _corrections(self, policy: Policy, features: Features, memory: MemoryView) -> Corrections:

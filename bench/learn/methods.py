@@ -26,6 +26,14 @@ class Method(Protocol):
     def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
         """One vote."""
 
+    def corrections_at(self, tenant: str, cells: Indices, projected: Doubles, now_s: float) -> Doubles | None:
+        """The same, where the topic of the prompt is known on some planes, too."""
+
+    def learn_at(
+        self, tenant: str, card: int, residual: float, cells: Indices, projected: Doubles, now_s: float
+    ) -> None:
+        """The same, where the topic of the prompt is known on some planes, too."""
+
 
 class NoLearning:
     """The forecasts as they were trained."""
@@ -40,6 +48,18 @@ class NoLearning:
 
     def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
         """See `Method`."""
+
+    def corrections_at(self, tenant: str, cells: Indices, projected: Doubles, now_s: float) -> Doubles | None:
+        """See `Method`."""
+        del projected
+        return self.corrections(tenant, cells, now_s)
+
+    def learn_at(
+        self, tenant: str, card: int, residual: float, cells: Indices, projected: Doubles, now_s: float
+    ) -> None:
+        """See `Method`."""
+        del projected
+        self.learn(tenant, card, residual, cells, now_s)
 
 
 class RunningMean(NoLearning):
@@ -106,7 +126,8 @@ def run(stream: Stream, make: Callable[[int], Method], without: int | None = Non
         tenant, cells = stream.tenants[number], outcomes.cells[row]
         now_s = _START_S + _SECONDS_A_REQUEST * number
         values = outcomes.compared[row].copy()
-        if (added := method.corrections(tenant, cells, now_s)) is not None:
+        projected = outcomes.projected[row]
+        if (added := method.corrections_at(tenant, cells, projected, now_s)) is not None:
             values = np.clip(values + added, 1e-6, 1 - 1e-6)
         if without is not None and number >= stream.change_at:
             values[without] = -1.0
@@ -118,7 +139,8 @@ def run(stream: Stream, make: Callable[[int], Method], without: int | None = Non
             is_false = np.isfinite(stream.false_values[number])
             judged = stream.favourite if is_false else card
             value = stream.false_values[number] if is_false else stream.scores[number, card]
-            method.learn(tenant, judged, float(value - outcomes.expected[row, judged]), cells, now_s)
+            residual = float(value - outcomes.expected[row, judged])
+            method.learn_at(tenant, judged, residual, cells, projected, now_s)
     return Run(scores, chosen)
 
 

@@ -16,7 +16,6 @@ from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
-from router.decide.stages import stages_off, without_stages
 from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
 from router.perceive.features import part_features
@@ -92,7 +91,7 @@ class Replayer:
         policy = policies.named(recorded.policy)
         if policy.stages_off:
             kind = kind_of(self._predictor, features_of(recorded, self._predictor))
-            policy = without_stages(policy, stages_off(policy, kind))
+            policy = policy.without_plans(policy.off_for(kind))
         edited = () if policy == self.recorded_policy(recorded) else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)

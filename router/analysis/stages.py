@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from router.analysis.replay import Replayer, features_of
 from router.decide.plans.spec import PREFIX
-from router.decide.stages import ALL_KINDS
+from router.decide.policy import ALL_KINDS
 from router.errors import CallerError, ConfigurationError
 from router.perceive.predictor import Predictor
 from router.pipeline import kind_of

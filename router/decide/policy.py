@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.benchmarks import FAMILIES
@@ -25,7 +26,9 @@ from router.formats.yaml_file import KeyPath, load, yaml_files
 ExactAnswers = Mapping[
     Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 ]
-Kind = Literal[("all", *FAMILIES)]  # type: ignore[valid-type]
+ALL_KINDS = "all"
+"""In the place of a kind of prompt: every one, also where the predictor reads none."""
+Kind = Literal[(ALL_KINDS, *FAMILIES)]  # type: ignore[valid-type]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 
@@ -127,6 +130,16 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     def guard_rule(self) -> GuardRule | None:
         """The guard's thresholds; None where the policy has no guard."""
         return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
+
+    def off_for(self, kind: str) -> tuple[str, ...]:
+        """The plans that are off for a kind of prompt; `ALL_KINDS` where the predictor reads none."""
+        return tuple(plan for plan, kinds in self.stages_off.items() if kind in kinds or ALL_KINDS in kinds)
+
+    def without_plans(self, off: Collection[str]) -> Policy:
+        """The policy without these plans."""
+        plans = tuple(plan for plan in self.plans if plan not in off)
+        left = {plan: kinds for plan, kinds in self.stages_off.items() if plan not in off}
+        return msgspec.structs.replace(self, plans=plans, stages_off=left)
 
     @property
     def flags(self) -> Flags:
