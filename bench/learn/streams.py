@@ -12,13 +12,13 @@ from msgspec import Struct
 from router.learn.data import RoutingSet, load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.training.train import fit
-from router.perceive.memory.sketch import cells_of, planes
+from router.perceive.memory.fast_head import projected
+from router.perceive.memory.sketch import cells_of
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Indices, Mask
 
 Part = Literal["tune", "judge"]
 FEEDBACK_SHARE = 0.1
-PROJECTIONS = 8
 TENANTS = ("a", "b", "c", "d", "e")
 HOSTILE = "hostile"
 _DISLIKED_SHARE = 2 / 3
@@ -28,7 +28,7 @@ _BROKEN_DOMAINS = 5
 
 class Outcomes(Struct, frozen=True, eq=False):
     """Full information about prompts: forecasts and scores `(prompts, cards)`, the cells of each prompt `(prompts,
-    tables)`, its topic on a few planes `(prompts, PROJECTIONS)`, its domain `(prompts,)`. The predictor was fitted on
+    tables)`, its topic on a few planes `(prompts, 8)`, its domain `(prompts,)`. The predictor was fitted on
     other prompts.
     """
 
@@ -125,7 +125,7 @@ def load(folder: Path, encoder: Encoder, part: Part, most_cards: int = 12) -> Ou
         expectation.compared[:, :-1],
         np.asarray(streamed.scores, dtype=np.float64),
         np.array([cells_of(topic) for topic in topics]),
-        topics @ planes(topics.shape[1])[:PROJECTIONS].T,
+        np.array([projected(topic) for topic in topics]),
         streamed.domains,
     )
 

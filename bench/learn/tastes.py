@@ -1,7 +1,8 @@
 """Keys of different tastes: the error memory's view for each key beside fast heads: `python -m bench.learn.tastes`.
 
 Mean real score, by the taste of whoever asks, of the last two thirds of a stream; with the 95 % interval of the
-difference from the error memory over requests. `knows` is the best card by true means for each key and domain.
+difference from the error memory without heads over requests. `knows` is the best card by true means for each key and
+domain.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.learn.fast_heads import FastHeads
 from bench.learn.methods import ErrorMemory, Method, NoLearning, run
 from bench.learn.streams import TASTES, Stream, load, stream_of
 from router import settings
@@ -24,8 +24,8 @@ from router.types import Doubles
 
 _METHODS: dict[str, Callable[[int], Method]] = {
     "no learning": NoLearning,
-    "error memory": ErrorMemory,
-    "with fast heads": FastHeads,
+    "error memory": functools.partial(ErrorMemory, heads=False),
+    "with fast heads": ErrorMemory,
 }
 
 
@@ -36,20 +36,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--streams", type=int, default=3)
     parser.add_argument("--requests", type=int, default=4_000)
-    parser.add_argument("--tune", action="store_true", help="several priors, on cards and prompts that judge nothing")
     arguments = parser.parse_args()
-    methods = dict(_METHODS)
-    if arguments.tune:
-        del methods["with fast heads"]
-        methods |= {f"prior {prior}": functools.partial(FastHeads, prior=prior) for prior in (3.0, 8.0, 20.0)}
     encoder = load_encoder(settings.STATIC_ENCODER)
     for name in arguments.sets:
-        outcomes = load(arguments.data / name, encoder, "tune" if arguments.tune else "judge")
+        outcomes = load(arguments.data / name, encoder, "judge")
         shown = table("tastes", "method", "score", "over the memory", right=("score", "over the memory"))
         for scenario in TASTES:
-            seed = 200 if arguments.tune else 0
-            streams = [stream_of(outcomes, scenario, seed + n, arguments.requests) for n in range(arguments.streams)]
-            results = {method: [run(stream, make).scores for stream in streams] for method, make in methods.items()}
+            streams = [stream_of(outcomes, scenario, n, arguments.requests) for n in range(arguments.streams)]
+            results = {method: [run(stream, make).scores for stream in streams] for method, make in _METHODS.items()}
             first = arguments.requests // 3
             memory = np.concatenate([scores[first:] for scores in results["error memory"]])
             for method, runs in results.items():
