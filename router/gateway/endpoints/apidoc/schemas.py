@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from router.gateway.learning.promoted import ArtifactInUse
 from router.store.records.feedback import Comment, IdempotencyKey, Source, Value, Verdict
 from router.types import Decision
 
@@ -333,6 +334,7 @@ class Readiness(Struct):
     status: Literal["ready", "draining", "limits_unavailable"] | UnsetType = UNSET
     cards: CallableCards | UnsetType = UNSET
     configuration: Configuration | UnsetType = UNSET
+    artifact: ArtifactInUse | UnsetType = UNSET
     refused_edit: str | UnsetType | None = UNSET
     limits_problem: str | UnsetType | None = UNSET
     records_problem: str | UnsetType | None = UNSET
