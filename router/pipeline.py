@@ -17,9 +17,10 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.spec import PREFIX, Segments
-from router.decide.policy import Policies, Policy
+from router.decide.policy import ALL_KINDS, Policies, Policy
 from router.decide.prompt_flags import extract_flags, extract_own_lines
 from router.errors import NoCandidateError, PromptFlagError
+from router.perceive.explanation import families_of
 from router.perceive.features import Perceiver
 from router.perceive.forecaster import Forecaster
 from router.perceive.memory.corrections import NO_CORRECTIONS, NO_MEMORY, Corrections, MemoryView, corrected
@@ -62,6 +63,7 @@ class Router:
         self.evidence, self.plans = evidence or {}, plans
         self._perceive = Perceiver(predictor.encoder, predictor.reader)
         beliefs = (policy.beliefs for policy in policies.values())
+        self._without_stages: dict[tuple[str, tuple[str, ...]], tuple[Policy, Policy]] = {}
         # Bound here, so that no request waits for it.
         self._bound = [(each, *self._bind(each)) for each in ({}, *filter(None, beliefs))]
 
@@ -142,6 +144,7 @@ class Router:
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features = self._perceive(request, continues=kept is not None)
+        applied, off = self.with_stages(applied, features)
         if self.may_split(applied, plan):
             # Imported here because it compiles long patterns, which most policies have no use for.
             from router.compose.split import split_prompt
@@ -169,9 +172,22 @@ class Router:
             except NoCandidateError as error:
                 raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
             applied = narrow
-        if corrections.version:
-            decision = msgspec.structs.replace(decision, memory=corrections.version)
+        if corrections.version or off:
+            decision = msgspec.structs.replace(decision, memory=corrections.version, stages_off=off)
         return Routed(decision, request, forecast, features, applied, request_context, self.plans, corrections)
+
+    def with_stages(self, policy: Policy, features: Features) -> tuple[Policy, tuple[str, ...]]:
+        """The policy without the plans that it turns off for prompts of this kind, and these."""
+        if not policy.stages_off:
+            return policy, ()
+        off = policy.off_for(kind_of(self.predictor, features))
+        if not off:
+            return policy, ()
+        # The same object for the same kinds of prompts, since records refer to what decided.
+        known = self._without_stages.get((policy.id, off))
+        if known is None or known[0] is not policy:
+            known = self._without_stages[policy.id, off] = policy, policy.without_plans(off)
+        return known[1], off
 
     def _corrections(self, policy: Policy, features: Features, memory: MemoryView) -> Corrections:
         if policy.learning != "apply" or not memory:
@@ -206,3 +222,9 @@ class Router:
         common = set.intersection(*(set(above) for above in of_each))
         narrow = msgspec.structs.replace(policy, plans=(plan.id.removeprefix(PREFIX),))
         return narrow, {card: reason for card, reason in of_each[0].items() if card in common}
+
+
+def kind_of(predictor: Predictor, features: Features) -> str:
+    """The family of tasks of a prompt; `all` where the predictor reads none."""
+    families = families_of(predictor, features.vector[None])
+    return ALL_KINDS if families is None else families[0]

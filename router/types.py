@@ -238,7 +238,8 @@ class Decision(Struct, frozen=True):
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
     `exploration` is set where the policy explores: `candidates` then begins with the card that answers. `experiment` is
-    set where the request is part of one.
+    set where the request is part of one. `stages_off` are the plans of the policy that it turns off for prompts of this
+    kind.
     """
 
     plan: Plan
@@ -255,6 +256,7 @@ class Decision(Struct, frozen=True):
     memory: str = ""
     exploration: Exploration | None = None
     experiment: ExperimentChoice | None = None
+    stages_off: tuple[str, ...] = ()
 
     @property
     def card(self) -> str:
@@ -266,7 +268,8 @@ class Decision(Struct, frozen=True):
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
         optional = {"plans": dict(fields.pop("plans"))}
-        optional |= {name: fields.pop(name) for name in ("canary", "memory", "exploration", "experiment")}
+        names = ("canary", "memory", "exploration", "experiment", "stages_off")
+        optional |= {name: fields.pop(name) for name in names}
         added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from msgspec import Struct
 
 from bench.learn.streams import HOSTILE, Stream
-from router.perceive.memory.card import RULE, CardMemory, CardView, MemoryRule, Vote
+from router.perceive.memory.card import MOST, RULE, CardMemory, CardView, MemoryRule, Vote
 from router.types import Doubles, Indices
 
 _WEIGHT = 0.5
@@ -17,13 +17,20 @@ _SECONDS_A_REQUEST = 30.0
 _START_S = 1_790_000_000.0
 
 
+class Prompt(NamedTuple):
+    """What corrections depend on: the cells of a prompt, and its topic on the planes of fast heads."""
+
+    cells: Indices
+    projected: Doubles
+
+
 class Method(Protocol):
     """Corrects the forecasts of a request, and learns from the value of an answer."""
 
-    def corrections(self, tenant: str, cells: Indices, now_s: float) -> Doubles | None:
+    def corrections(self, tenant: str, prompt: Prompt, now_s: float) -> Doubles | None:
         """What is added to the forecast of each card `(cards,)`; None for nothing."""
 
-    def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
+    def learn(self, tenant: str, card: int, residual: float, prompt: Prompt, now_s: float) -> None:
         """One vote."""
 
 
@@ -33,12 +40,12 @@ class NoLearning:
     def __init__(self, cards: int) -> None:
         del cards
 
-    def corrections(self, tenant: str, cells: Indices, now_s: float) -> Doubles | None:
+    def corrections(self, tenant: str, prompt: Prompt, now_s: float) -> Doubles | None:
         """See `Method`."""
-        del tenant, cells, now_s
+        del tenant, prompt, now_s
         return None
 
-    def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
+    def learn(self, tenant: str, card: int, residual: float, prompt: Prompt, now_s: float) -> None:
         """See `Method`."""
 
 
@@ -49,27 +56,27 @@ class RunningMean(NoLearning):
         super().__init__(cards)
         self._sums, self._counts = np.zeros(cards), np.full(cards, 10.0)
 
-    def corrections(self, tenant: str, cells: Indices, now_s: float) -> Doubles | None:
+    def corrections(self, tenant: str, prompt: Prompt, now_s: float) -> Doubles | None:
         """See `Method`."""
         means: Doubles = self._sums / self._counts
         return means
 
-    def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
+    def learn(self, tenant: str, card: int, residual: float, prompt: Prompt, now_s: float) -> None:
         """See `Method`."""
         self._sums[card] += residual
         self._counts[card] += 1.0
 
 
 class ErrorMemory(NoLearning):
-    """The gateway's own memories, as `learning: apply` uses them."""
+    """The gateway's own memories, as `learning: apply` uses them; `heads`: with the fast heads of tenants."""
 
-    def __init__(self, cards: int, rule: MemoryRule = RULE) -> None:
+    def __init__(self, cards: int, rule: MemoryRule = RULE, *, heads: bool = True) -> None:
         super().__init__(cards)
-        self._rule = rule
+        self._rule, self._heads = rule, heads
         self._memories = [CardMemory.empty("") for _ in range(cards)]
         self._views: list[dict[str | None, CardView]] = [{} for _ in range(cards)]
 
-    def corrections(self, tenant: str, cells: Indices, now_s: float) -> Doubles | None:
+    def corrections(self, tenant: str, prompt: Prompt, now_s: float) -> Doubles | None:
         """See `Method`."""
         added = np.zeros(len(self._memories))
         for card, memory in enumerate(self._memories):
@@ -79,13 +86,15 @@ class ErrorMemory(NoLearning):
             view = self._views[card].get(asker)
             if view is None:
                 view = self._views[card][asker] = memory.view(asker, now_s, self._rule)
-            if view.choice is not None:
-                added[card] = view.correction(cells, view.choice)
+            if view.head is not None:
+                added[card] = np.clip(view.head.weights @ np.append(prompt.projected, 1.0), -MOST, MOST)
+            elif view.choice is not None:
+                added[card] = view.correction(prompt.cells, view.choice)
         return added
 
-    def learn(self, tenant: str, card: int, residual: float, cells: Indices, now_s: float) -> None:
+    def learn(self, tenant: str, card: int, residual: float, prompt: Prompt, now_s: float) -> None:
         """See `Method`."""
-        vote = Vote(tenant, residual, _WEIGHT, cells)
+        vote = Vote(tenant, residual, _WEIGHT, prompt.cells, prompt.projected if self._heads else None)
         self._memories[card] = self._memories[card].learn(vote, now_s, self._rule)
         self._views[card] = {}
 
@@ -103,10 +112,10 @@ def run(stream: Stream, make: Callable[[int], Method], without: int | None = Non
     method = make(len(outcomes.cards))
     scores, chosen = np.full(len(stream.rows), np.nan), np.zeros(len(stream.rows), dtype=np.intp)
     for number, row in enumerate(stream.rows.tolist()):
-        tenant, cells = stream.tenants[number], outcomes.cells[row]
+        tenant, prompt = stream.tenants[number], Prompt(outcomes.cells[row], outcomes.projected[row])
         now_s = _START_S + _SECONDS_A_REQUEST * number
         values = outcomes.compared[row].copy()
-        if (added := method.corrections(tenant, cells, now_s)) is not None:
+        if (added := method.corrections(tenant, prompt, now_s)) is not None:
             values = np.clip(values + added, 1e-6, 1 - 1e-6)
         if without is not None and number >= stream.change_at:
             values[without] = -1.0
@@ -118,7 +127,8 @@ def run(stream: Stream, make: Callable[[int], Method], without: int | None = Non
             is_false = np.isfinite(stream.false_values[number])
             judged = stream.favourite if is_false else card
             value = stream.false_values[number] if is_false else stream.scores[number, card]
-            method.learn(tenant, judged, float(value - outcomes.expected[row, judged]), cells, now_s)
+            residual = float(value - outcomes.expected[row, judged])
+            method.learn(tenant, judged, residual, prompt, now_s)
     return Run(scores, chosen)
 
 

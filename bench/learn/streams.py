@@ -12,6 +12,7 @@ from msgspec import Struct
 from router.learn.data import RoutingSet, load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.training.train import fit
+from router.perceive.memory.fast_head import projected
 from router.perceive.memory.sketch import cells_of
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Indices, Mask
@@ -20,13 +21,15 @@ Part = Literal["tune", "judge"]
 FEEDBACK_SHARE = 0.1
 TENANTS = ("a", "b", "c", "d", "e")
 HOSTILE = "hostile"
+_DISLIKED_SHARE = 2 / 3
 _BROKEN_SHARE = 0.6
 _BROKEN_DOMAINS = 5
 
 
 class Outcomes(Struct, frozen=True, eq=False):
     """Full information about prompts: forecasts with their standard deviation, and scores `(prompts, cards)`, the cells
-    of each prompt `(prompts, tables)`, its domain `(prompts,)`. The predictor was fitted on other prompts.
+    of each prompt `(prompts, tables)`, its topic on a few planes `(prompts, 8)`, its domain `(prompts,)`. The predictor
+    was fitted on other prompts.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Outcomes(Struct, frozen=True, eq=False):
     std: Doubles
     scores: Doubles
     cells: Indices
+    projected: Doubles
     domains: tuple[str, ...]
 
 
@@ -45,12 +49,16 @@ class Scenario(Struct, frozen=True):
     `fault`: the card that answers most loses `drop` of its right answers, everywhere or in five domains, or is replaced
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
     votes the opposite of the truth on the card that answers most: from the beginning, or for the first 500 votes only.
+    `tastes`: each tenant finds two of three right answers of half of the cards wrong, everywhere (`cards`) or in half
+    of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers.
     """
 
     name: str
     fault: Literal["none", "drop", "domains", "replaced", "slow"] = "none"
     hostile: float = 0.0
     poisoned_votes: int = 0
+    tastes: Literal["", "cards", "domains"] = ""
+    feedback: float = FEEDBACK_SHARE
 
 
 SCENARIOS = (
@@ -66,6 +74,14 @@ SCENARIOS = (
     Scenario("60 % lost, 20 % hostile votes", "drop", hostile=0.2),
     Scenario("60 % lost, 50 % hostile votes", "drop", hostile=0.5),
     Scenario("nothing, first 300 votes false", poisoned_votes=300),
+)
+
+
+TASTES = (
+    Scenario("each key dislikes half of the cards", tastes="cards"),
+    Scenario("each key dislikes half of the cards in half of the domains", tastes="domains"),
+    Scenario("half of the cards in half of the domains, 40 % judged", tastes="domains", feedback=0.4),
+    Scenario("nothing happens"),
 )
 
 
@@ -111,6 +127,7 @@ def load(folder: Path, encoder: Encoder, part: Part, most_cards: int = 12) -> Ou
         expectation.quality_std[:, :-1],
         np.asarray(streamed.scores, dtype=np.float64),
         np.array([cells_of(topic) for topic in topics]),
+        np.array([projected(topic) for topic in topics]),
         streamed.domains,
     )
 
@@ -124,9 +141,11 @@ def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) 
     favourite = int(np.bincount(best, minlength=len(outcomes.cards)).argmax())
     change_at = requests // 3
     scores[:, favourite] = _changed(outcomes, scenario, rng, rows, scores, favourite, change_at)
-    votes = rng.random(requests) < FEEDBACK_SHARE
+    votes = rng.random(requests) < scenario.feedback
     # As objects, because arrays of text cut longer names off.
     tenants = rng.choice(TENANTS, requests).astype(object)
+    if scenario.tastes:
+        _disliked(outcomes, scenario, rng, rows, tenants, scores)
     false_values = np.full(requests, np.nan)
     if scenario.hostile:
         is_hostile = votes & (rng.random(requests) < scenario.hostile)
@@ -137,6 +156,24 @@ def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) 
         tenants[first] = HOSTILE
         false_values[first] = 1.0 - scores[first, favourite]
     return Stream(outcomes, rows, scores, tuple(tenants.tolist()), votes, false_values, favourite, change_at)
+
+
+def _disliked(
+    outcomes: Outcomes,
+    scenario: Scenario,
+    rng: np.random.Generator,
+    rows: Indices,
+    tenants: np.ndarray,
+    scores: Doubles,
+) -> None:
+    """Take right answers away from `scores`, by the taste of each tenant."""
+    names, cards = np.array(outcomes.domains), len(outcomes.cards)
+    for tenant in TENANTS:
+        disliked = rng.permutation(cards)[: cards // 2]
+        own = rng.permutation(np.unique(names))[::2]
+        of_tenant = (tenants == tenant) & ((scenario.tastes == "cards") | np.isin(names[rows], own))
+        for card in disliked:
+            scores[of_tenant & (rng.random(len(rows)) < _DISLIKED_SHARE), card] = 0.0
 
 
 def _changed(

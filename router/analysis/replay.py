@@ -23,6 +23,7 @@ from router.perceive.features import part_features
 from router.perceive.forecaster import Forecaster
 from router.perceive.memory.corrections import NO_CORRECTIONS, Corrections, corrected
 from router.perceive.predictor import Evidence, Predictor
+from router.pipeline import kind_of
 from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
 from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read_plans, read_policy, read_unavailable
@@ -71,7 +72,7 @@ class Replayer:
         Raises ConfigurationError if one of these is not stored any more, or if the vector has another encoder.
         """
         today = datetime.date.fromisoformat(recorded.day) if recorded.day else None
-        cards, policy = self._recorded_catalog(recorded.catalogue), self._recorded_policy(recorded)
+        cards, policy = self._recorded_catalog(recorded.catalogue), self.recorded_policy(recorded)
         plans = self._recorded_plans(recorded)
         return self._decide(recorded, cards, policy, plans, today, self._environment_changes(recorded))
 
@@ -90,8 +91,11 @@ class Replayer:
         any more.
         """
         policy = policies.named(recorded.policy)
+        if policy.stages_off:
+            kind = kind_of(self._predictor, features_of(recorded, self._predictor))
+            policy = policy.without_plans(policy.off_for(kind))
         decides = msgspec.structs.replace(policy, shadow=None, experiment=None)
-        edited = () if decides == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
+        edited = () if decides == self.recorded_policy(recorded) else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)
         reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)
@@ -113,6 +117,13 @@ class Replayer:
             recorded, exploration=None, flags=str(read_flags(recorded.flags).overridden_by(flags))
         )
         return self._decide(recorded, cards, policy, plans, today, ())
+
+    def without_plans(self, recorded: DecisionRecord) -> Replay:
+        """Repeat a decision as if the policy had no plans. Raises as `replay`."""
+        today = datetime.date.fromisoformat(recorded.day) if recorded.day else None
+        policy = msgspec.structs.replace(self.recorded_policy(recorded), plans=(), stages_off={})
+        alone = msgspec.structs.replace(recorded, named_plan=None)
+        return self._decide(alone, self._recorded_catalog(recorded.catalogue), policy, NO_PLANS, today, ())
 
     def _decide(
         self,
@@ -169,7 +180,8 @@ class Replayer:
     def _read_catalog(self, fingerprint: str) -> CatalogSnapshot:
         return read_catalogue(self._content(fingerprint, "cards"))
 
-    def _recorded_policy(self, recorded: DecisionRecord) -> Policy:
+    def recorded_policy(self, recorded: DecisionRecord) -> Policy:
+        """The policy that decided. Raises ConfigurationError if it is not stored any more."""
         return read_policy(self._content(recorded.policy_hash, "policy"))
 
     def _recorded_plans(self, recorded: DecisionRecord) -> Plans:

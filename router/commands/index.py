@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "live.evaluate_policy",
         "Estimate quality and cost of NEW beside today's policy, from judged answers.",
     ),
+    "stages": ("learning.retraining.stages", "Print what each optional stage cost and brought, by kind of prompt."),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
     "adapters": (
         "catalogue.adapters",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from router.cards.benchmarks import FAMILIES
 from router.cards.catalog import Catalog, CatalogError
 from router.cards.schema import Belief
 from router.decide.exploration import ExplorationRule
@@ -29,6 +31,9 @@ from router.formats.yaml_file import KeyPath, load, yaml_files
 ExactAnswers = Mapping[
     Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 ]
+ALL_KINDS = "all"
+"""In the place of a kind of prompt: every one, also where the predictor reads none."""
+Kind = Literal[(ALL_KINDS, *FAMILIES)]  # type: ignore[valid-type]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _NO_DAY = datetime.date.min
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
@@ -97,7 +102,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: what judges answers for that, code or
     another card. `explore`: how often another card answers than the choice, where the forecast does not exclude that it
     is better. `shadow`: what answers a share of the requests once more, for nobody; `experiment`: which of several
-    policies or cards does better.
+    policies or cards does better. `stages_off`: plans of the policy that are no candidates for prompts of these kinds,
+    as `route stages` found that they do not pay there; `all` is every kind.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -124,11 +130,17 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     explore: Literal["off"] | ExplorationRule | UnsetType = UNSET
     shadow: Shadow | None = None
     experiment: ExperimentSpec | None = None
+    stages_off: Mapping[PlanId, Annotated[tuple[Kind, ...], Meta(min_length=1)]] = {}
 
     def __post_init__(self) -> None:
         for goal in self.goals:
             if goal not in GOALS:
                 raise ValueError(f'goals.{goal}: unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
+        for stage in self.stages_off:
+            if stage not in self.plans:
+                known = _known(self.plans) if self.plans else "; the policy has none"
+                hint = did_you_mean(stage, self.plans) or known
+                raise ValueError(f'stages_off.{stage}: "{stage}" is no plan of the policy{hint}')
         for field in self.relax:
             if field not in FIELD_NAMES:
                 hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
@@ -151,6 +163,16 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     def guard_rule(self) -> GuardRule | None:
         """The guard's thresholds; None where the policy has no guard."""
         return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
+
+    def off_for(self, kind: str) -> tuple[str, ...]:
+        """The plans that are off for a kind of prompt; `ALL_KINDS` where the predictor reads none."""
+        return tuple(plan for plan, kinds in self.stages_off.items() if kind in kinds or ALL_KINDS in kinds)
+
+    def without_plans(self, off: Collection[str]) -> Policy:
+        """The policy without these plans."""
+        plans = tuple(plan for plan in self.plans if plan not in off)
+        left = {plan: kinds for plan, kinds in self.stages_off.items() if plan not in off}
+        return msgspec.structs.replace(self, plans=plans, stages_off=left)
 
     @property
     def exploration(self) -> ExplorationRule | None:

@@ -260,8 +260,8 @@ def _problem_of_traffic(head: Head, manifest: Manifest, embedded: int) -> str | 
         array = getattr(head.traffic, name)
         if array.shape != shape:
             return f"traffic.{name} has the shape {array.shape} instead of {shape}"
-        if not np.isfinite(array).all():
-            return f"traffic.{name} contains a value that is not finite"
+        if problem := _problem_of_values(f"traffic.{name}", array):
+            return f"traffic.{name} {problem}"
     return None
 
 

@@ -29,7 +29,7 @@ def stored_names(kind: type[Struct]) -> tuple[str, ...]:
 
 
 ARRAYS = (
-    *(name for name in stored_names(Head) if name not in ("lens", "facts", "acceptance")),
+    *(name for name in stored_names(Head) if name not in ("lens", "facts", "acceptance", "traffic")),
     *(f"lens.{name}" for name in stored_names(SkillParameters)),
     *(f"facts.{name}" for name in stored_names(FactsModel)),
 )

@@ -125,15 +125,15 @@ def _described(memory: CardMemory, key: str | None) -> dict[str, Any]:
     kind = {None: "nothing", FAST: "recent votes", SLOW: "all votes", SKETCH: "kind of prompt"}[row]
     used = (memory.counts[SKETCH:].sum(axis=1) > 0).sum()
     return {
-        "state": "corrects" if view.choice is not None else "observes",
+        "state": "corrects" if view.is_applied else "observes",
         "votes": memory.votes,
         "weight": round(float(memory.counts[SLOW].sum()), 1),
         "keys": len(memory.tenants),
         "cells": int(used),
         "mean_error": round(float(view.means[SLOW]), 4),
         "recent_error": round(float(view.means[FAST]), 4),
-        "applied": kind,
-        "strength": view.strength,
+        "applied": kind if view.head is None else "fast head of the key",
+        "strength": view.strength if view.head is None else 1.0,
         "score": round(view.score, 4),
     }
 

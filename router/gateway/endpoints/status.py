@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from router.gateway.endpoints.apidoc.document import openapi_document
 from router.gateway.endpoints.keyed import Entry, authenticated
 from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.http.surfaces import is_of_anthropic
+from router.gateway.learning.promoted import ArtifactInUse
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics
 from router.perceive import kernel
@@ -45,8 +46,8 @@ class Status:
         is_draining: Callable[[], bool],
         limits_problem: Callable[[], str | None],
         records_problem: Callable[[], str | None],
+        artifact: Callable[[], ArtifactInUse],
         remote: RemoteState | None = None,
-        artifact: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
         self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
@@ -83,7 +84,7 @@ class Status:
                 "configuration": {"number": current.number, "fingerprint": current.fingerprint},
                 "kernel": kernel.status(),
                 # A reason names folders and quotes judgements, which is the operator's business.
-                "artifact": self._artifact() if key.operator else {"id": current.router.predictor.id},
+                "artifact": self._artifact() if key.operator else ArtifactInUse(current.router.predictor.id),
                 "refused_edit": shown,
                 "limits_problem": problem,
                 # It names the database, which is the operator's business.

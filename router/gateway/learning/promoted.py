@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from router.analysis.artifacts.watch import ForecastedTwice, Watch
 from router.analysis.drift.judged import Judged
@@ -48,6 +48,17 @@ class RolledBack(Struct, frozen=True):
     at_s: float
     why: str
     by: str
+
+
+class ArtifactInUse(Struct):
+    """The predictor in use. Keys of operators also see whether it was promoted, which promotion was rolled back, and
+    why the promoted one cannot be used.
+    """
+
+    id: str
+    promoted: bool | UnsetType = UNSET
+    rolled_back: RolledBack | UnsetType | None = UNSET
+    problem: str | UnsetType | None = UNSET
 
 
 class Promotions(Struct, frozen=True):
@@ -128,15 +139,11 @@ class PromotedArtifact:
         return self._promotions.last_rollback is not None and self._takes_part
 
     @property
-    def status(self) -> dict[str, object]:
+    def status(self) -> ArtifactInUse:
         """The artifact in use, and what an operator should know about promotions."""
         rolled_back = self._promotions.last_rollback if self._takes_part else None
-        return {
-            "id": self._artifact.predictor.id,
-            "promoted": self._takes_part and len(self._promotions.chain) > 1,
-            "rolled_back": None if rolled_back is None else msgspec.to_builtins(rolled_back),
-            "problem": self.problem,
-        }
+        is_promoted = self._takes_part and len(self._promotions.chain) > 1
+        return ArtifactInUse(self._artifact.predictor.id, is_promoted, rolled_back, self.problem)
 
     @property
     def _takes_part(self) -> bool:

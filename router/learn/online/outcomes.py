@@ -12,6 +12,7 @@ from msgspec import Struct
 from router.decide.policy import Policy
 from router.perceive.explanation import families_of
 from router.perceive.memory.card import Vote
+from router.perceive.memory.fast_head import projected
 from router.perceive.memory.sketch import cells_of
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
@@ -87,7 +88,7 @@ def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: 
     # A client can ask so that any answer fails a grader, so a grader's judgement is a vote of the key that asked.
     tenant = None if judged.kind == "operator" else record.key or ""
     topic = router.predictor.topics(features.vector[None])[0]
-    vote = Vote(tenant, judged.value - expected, judged.weight, cells_of(topic))
+    vote = Vote(tenant, judged.value - expected, judged.weight, cells_of(topic), projected(topic))
     families = families_of(router.predictor, features.vector[None])
     return Lesson(
         card,

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from router.perceive.memory.fast_head import FastHeads, HeadView
 from router.perceive.memory.sketch import CELLS, TABLES
 from router.perceive.memory.voters import NAMED, POOLED, SLOTS, TRUSTED, left_out_weights, smallest
 from router.types import Doubles, Indices
@@ -56,7 +57,8 @@ RULE = MemoryRule()
 
 
 class Vote(NamedTuple):
-    """A judgement of one answer: by whom, the residual in [-1, 1], the weight in (0, 1], the cells of the prompt.
+    """A judgement of one answer: by whom, the residual in [-1, 1], the weight in (0, 1], the cells of the prompt, and
+    its topic on a few planes (`fast_head.projected`), None where it is not known.
 
     `tenant` is None for the operator.
     """
@@ -65,6 +67,7 @@ class Vote(NamedTuple):
     residual: float
     weight: float
     cells: Indices
+    projected: Doubles | None = None
 
 
 class CardMemory(Struct, frozen=True, eq=False):
@@ -72,7 +75,8 @@ class CardMemory(Struct, frozen=True, eq=False):
 
     `tenants` have the slots from 1. `sums` and `counts` are `(ROWS, SLOTS)`, `gains` and `squares` `(choices, SLOTS)`:
     by how much each choice reduced the squared error, and the squares of that; `scored` `(SLOTS,)` are their counts,
-    `errors` `(SLOTS,)` the squared residuals, `at_s` `(SLOTS,)` the times of the last votes. `votes` counts all.
+    `errors` `(SLOTS,)` the squared residuals, `at_s` `(SLOTS,)` the times of the last votes. `heads` are the
+    fast heads of the named tenants. `votes` counts all.
     """
 
     basis: str
@@ -84,6 +88,7 @@ class CardMemory(Struct, frozen=True, eq=False):
     scored: Doubles
     errors: Doubles
     at_s: Doubles
+    heads: FastHeads
     votes: int = 0
 
     @classmethod
@@ -92,7 +97,8 @@ class CardMemory(Struct, frozen=True, eq=False):
         rows, choices = (ROWS, SLOTS), (len(CHOICES), SLOTS)
         scored, errors, at_s = np.zeros((3, SLOTS))
         sums, counts, gains, squares = np.zeros(rows), np.zeros(rows), np.zeros(choices), np.zeros(choices)
-        return cls(basis, (), sums, counts, gains, squares, scored, errors, at_s)
+        heads = FastHeads.empty(NAMED)
+        return cls(basis, (), sums, counts, gains, squares, scored, errors, at_s, heads)
 
     def slot_of(self, tenant: str | None) -> int:
         """The slot of a tenant's votes."""
@@ -111,6 +117,10 @@ class CardMemory(Struct, frozen=True, eq=False):
         memory = self._aged(now_s, rule)._with_slot_for(vote.tenant)
         slot = memory.slot_of(vote.tenant)
         view = _view(memory, None if slot in (TRUSTED, POOLED) else slot, rule)
+        heads = memory.heads
+        if vote.projected is not None and slot not in (TRUSTED, POOLED):
+            of_memory = 0.0 if view.choice is None else view.correction(vote.cells, view.choice)
+            heads = heads.learn(slot - 1, vote.projected, vote.residual, vote.weight, of_memory)
         added = np.array([view.correction(vote.cells, choice) for choice in range(len(CHOICES))])
         gain = vote.residual**2 - np.square(vote.residual - added)
         keeps = 0.5 ** (vote.weight / np.array([rule.fast_half_life, *[rule.half_life] * (ROWS - 1)]))
@@ -129,7 +139,7 @@ class CardMemory(Struct, frozen=True, eq=False):
         errors[slot] = errors[slot] * keeps[SLOW] + vote.weight * vote.residual**2
         at_s[slot] = max(at_s[slot], now_s)
         return CardMemory(
-            self.basis, memory.tenants, sums, counts, gains, squares, scored, errors, at_s, self.votes + 1
+            self.basis, memory.tenants, sums, counts, gains, squares, scored, errors, at_s, heads, self.votes + 1
         )
 
     def _aged(self, now_s: float, rule: MemoryRule) -> CardMemory:
@@ -144,6 +154,7 @@ class CardMemory(Struct, frozen=True, eq=False):
             squares=self.squares * keeps,
             scored=self.scored * keeps,
             errors=self.errors * keeps,
+            heads=self.heads.faded(keeps[1 : 1 + NAMED]),
             at_s=np.where(self.at_s > 0, np.maximum(self.at_s, now_s), 0.0),
         )
 
@@ -164,7 +175,7 @@ class CardMemory(Struct, frozen=True, eq=False):
         emptied = {name: getattr(self, name).copy() for name in _OF_SLOTS}
         for values in emptied.values():
             values[..., [faded[0], POOLED]] = 0.0
-        return msgspec.structs.replace(self, tenants=tenants, **emptied)
+        return msgspec.structs.replace(self, tenants=tenants, heads=self.heads.without(faded[0] - 1), **emptied)
 
 
 _FADED = 0.25
@@ -177,13 +188,19 @@ class CardView(Struct, frozen=True, eq=False):
     `estimates` `(ROWS, estimates)` are the shrunk mean error of each row in each estimate (`voters.left_out_weights`),
     and `variances` `(ROWS,)` how uncertain it is; `choice` is the index in `CHOICES` of what is applied, None for
     nothing; `score` is by how much that reduced the squared error of a forecast, on average, or would have where
-    nothing is applied.
+    nothing is applied. `head` is the tenant's own fast head, None where it is not better.
     """
 
     estimates: Doubles
     variances: Doubles
     choice: int | None
     score: float
+    head: HeadView | None = None
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether anything is corrected."""
+        return self.choice is not None or self.head is not None
 
     @property
     def means(self) -> Doubles:
@@ -219,4 +236,9 @@ def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
     certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1)
     best = int(certain.argmax())
     choice = best if certain[best] > 0 else None
-    return CardView(means, min(error, 1.0) / (fewest + priors), choice, float(mean_gain[best].min()))
+    head = None if asker is None else memory.heads.view(asker - 1)
+    if head is not None and not head.is_better:
+        head = None
+    elif head is not None:
+        head = msgspec.structs.replace(head, covariance=min(error, 1.0) * head.covariance)
+    return CardView(means, min(error, 1.0) / (fewest + priors), choice, float(mean_gain[best].min()), head)

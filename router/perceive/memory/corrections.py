@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.perceive.memory.card import CHOICES, MOST, SKETCH, SLOW, CardView
+from router.perceive.memory.fast_head import projected
 from router.perceive.memory.sketch import CELLS, TABLES, cells_of
 from router.perceive.memory.voters import SLOTS, smallest
 from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
@@ -53,7 +54,7 @@ class MemoryView:
     """What the memories of all cards say about the forecasts of one tenant. Only cards whose correction is applied."""
 
     def __init__(self, version: str, views: Mapping[str, CardView]) -> None:
-        applied = {card: view for card, view in sorted(views.items()) if view.choice is not None}
+        applied = {card: view for card, view in sorted(views.items()) if view.is_applied}
         self.version = version if applied else ""
         self.cards = tuple(applied)
         size = len(applied)
@@ -61,8 +62,10 @@ class MemoryView:
         self._estimates = np.zeros((size, TABLES, CELLS, _MOST_ESTIMATES))
         self._variances = np.zeros((size, TABLES, CELLS))
         self.has_sketch = False
+        self._heads = {place: view.head for place, view in enumerate(applied.values()) if view.head is not None}
         for place, view in enumerate(applied.values()):
-            assert view.choice is not None
+            if view.choice is None:
+                continue
             row, strength = CHOICES[view.choice]
             self._on_average[place] = strength * view.means[SLOW if row == SKETCH else row]
             if row == SKETCH:
@@ -89,17 +92,30 @@ class MemoryView:
             return NO_CORRECTIONS
 
         def on(vector: Floats) -> tuple[Correction, ...]:
-            cells = cells_of(topics(vector[None])[0]) if self.has_sketch else _FIRST
-            return self.on(cells, without)
+            if not (self.has_sketch or self._heads):
+                return self.on(_FIRST, without)
+            topic = topics(vector[None])[0]
+            cells = cells_of(topic) if self.has_sketch else _FIRST
+            return self.on(cells, without, projected(topic) if self._heads else None)
 
         return Corrections(self.version, on(features.vector), tuple(on(part.vector) for part in features.parts))
 
-    def on(self, cells: Indices, without: Collection[str] = ()) -> tuple[Correction, ...]:
-        """The corrections for a prompt with these cells, but of the cards in `without`."""
+    def on(
+        self, cells: Indices, without: Collection[str] = (), on_planes: Doubles | None = None
+    ) -> tuple[Correction, ...]:
+        """The corrections for a prompt with these cells, and this topic on the planes of fast heads, but of the cards
+        in `without`.
+        """
         # Averaged before the smallest is taken, as in `CardView.correction`.
         means = _bounded(smallest(self._estimates[:, _TABLES, cells].mean(axis=1)))
         averages = _bounded(self._on_average)
         variances = self._variances[:, _TABLES, cells].mean(axis=1).round(8)
+        if on_planes is not None:
+            x = np.append(on_planes, 1.0)
+            for place, head in self._heads.items():
+                means[place] = _bounded(head.weights @ x)
+                averages[place] = _bounded(head.weights[-1])
+                variances[place] = (x @ head.covariance @ x).round(8)
         rows = zip(self.cards, means.tolist(), averages.tolist(), variances.tolist(), strict=True)
         return tuple(Correction(*row) for row in rows if row[0] not in without)
 
@@ -154,6 +170,6 @@ def version_of(versions: Mapping[str, int]) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
-def _bounded(values: Doubles) -> Doubles:
+def _bounded(values: Doubles | np.float64) -> Doubles:
     bounded: Doubles = np.minimum(np.maximum(values, -MOST), MOST).round(6)
     return bounded

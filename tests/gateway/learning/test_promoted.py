@@ -108,7 +108,7 @@ def test_a_running_gateway_follows_a_promotion_and_rolls_an_artifact_back_that_d
         assert _ask(client, "ann", _PROMPT)[1] == "claude-opus-4-5"
         _promote(tmp_path, predictor, wrong)
         assert wait_for(lambda: gateway.reloader.current.router.predictor.id == wrong[0].id, 20.0)
-        assert gateway.promoted.status["promoted"] is True
+        assert gateway.promoted.status.promoted is True
         for number in range(40):
             for key in ("ann", "bob"):
                 id_, card = _ask(client, key, f"{_PROMPT} {number}")
@@ -192,7 +192,7 @@ def test_a_folder_with_another_artifact_than_the_promoted_one_is_not_used(
         other = PromotedArtifact(state, ActiveArtifact(wrong[0]), lambda: active, reload, lambda _: predictor)
         await change_promotions(state, lambda _: Promotions().promoted(*_other_steps(), 3.0), 3.0)
         await other.refresh()
-        assert other.status["promoted"] is False
+        assert other.status.promoted is False
 
     asyncio.run(run())
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from router.gateway.learning.promoted import ArtifactInUse
 from router.store.records.feedback import Comment, IdempotencyKey, Source, Value, Verdict
 from router.types import Decision
 
@@ -334,6 +335,7 @@ class Readiness(Struct):
     cards: CallableCards | UnsetType = UNSET
     configuration: Configuration | UnsetType = UNSET
     kernel: str | UnsetType = UNSET
+    artifact: ArtifactInUse | UnsetType = UNSET
     refused_edit: str | UnsetType | None = UNSET
     limits_problem: str | UnsetType | None = UNSET
     records_problem: str | UnsetType | None = UNSET

@@ -1,0 +1,235 @@
+"""What each optional stage cost and brought, per kind of prompt, from records (S68).
+
+A stage is recognised by what the record says. For a plan, the request is decided again without any plan: the card that
+would have answered alone is the comparison. Its answer is usually not known, so
+
+- `forecast`: the quality that was forecast for the plan, less that forecast for the single card;
+- `judged`: the mean of (judgement - forecast for the single card) over judged answers of the plan, less the mean of
+  (judgement - forecast) over judged single answers to prompts of the same kind, by which the forecasts are too high or
+  too low there.
+
+Money and time are what the plan took beyond the single card's: the card's own call where the plan made it, else what is
+forecast for it. `net` is the gain, judged where there are enough judgements and forecast otherwise, less λ · extra cost
+(`ComposedPlan.quality_per_usd`). Graders cost no call; they are counted by the policies of the requests.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from router.analysis.replay import Replayer, features_of
+from router.decide.plans.spec import PREFIX
+from router.decide.policy import ALL_KINDS
+from router.errors import CallerError, ConfigurationError
+from router.perceive.predictor import Predictor
+from router.pipeline import kind_of
+from router.store.records.protocol import RecordStore
+from router.store.records.record import DecisionRecord, Record
+from router.types import CallOutcome, Candidate, Outcome
+
+LEAST_JUDGED = 30
+"""Judged answers of a stage, and of single cards, from which on judgements decide and not forecasts."""
+LEAST_REQUESTS = 20
+"""Requests below which nothing is said."""
+_Z95 = 1.96
+
+Verdict = Literal["pays", "does not pay", "unclear", "too few"]
+Interval = tuple[float, float]
+
+
+class Gain(Struct, frozen=True):
+    """A mean over `answers`, with its 95 % interval (normal approximation)."""
+
+    answers: int
+    mean: float
+    ci95: Interval
+
+
+class StageLine(Struct, frozen=True):
+    """A stage for one kind of prompt, `all` for all together. `method` is the kind of plan.
+
+    `calls`, `extra_usd` and `extra_ms` are means a request, None where nothing is known of it. `by` says what `net` is
+    made of.
+    """
+
+    stage: str
+    method: str
+    kind: str
+    requests: int
+    calls: float
+    extra_usd: float | None
+    extra_ms: float | None
+    forecast: Gain
+    judged: Gain | None
+    net: Gain
+    by: Literal["judged", "forecast"]
+    verdict: Verdict
+
+
+class GraderLine(Struct, frozen=True):
+    """A grader: how many requests its policies answered. It makes no calls; what it judged is learned, not recorded."""
+
+    grader: str
+    requests: int
+
+
+class StageReport(Struct, frozen=True):
+    """All stages; `lost` counts requests of a stage that could not be decided again."""
+
+    requests: int
+    lost: int
+    stages: tuple[StageLine, ...]
+    graders: tuple[GraderLine, ...]
+
+    def not_paying(self) -> dict[str, list[str]]:
+        """The kinds of prompts for which each plan does not pay."""
+        kinds = collections.Counter(line.stage for line in self.stages)
+        found: dict[str, list[str]] = {}
+        for line in self.stages:
+            # The line of all kinds is a summary, unless the predictor tells none apart.
+            if line.verdict == "does not pay" and (line.kind != ALL_KINDS or kinds[line.stage] == 1):
+                found.setdefault(line.stage.removeprefix(PREFIX), []).append(line.kind)
+        return found
+
+
+class _Run(Struct, frozen=True):
+    """One request of a stage, beside what a single card would have been."""
+
+    calls: float
+    extra_usd: float | None
+    extra_ms: float | None
+    forecast: float
+    residual: float | None
+    quality_per_usd: float
+
+
+def stage_report(
+    records: RecordStore, scanned: Iterable[Record], judged: Mapping[str, float], predictor: Predictor
+) -> StageReport:
+    """What the stages of the requests `scanned` cost and brought; `judged` are judgements by the ids of records."""
+    replayer = Replayer(records, predictor)
+    runs: dict[tuple[str, str], list[_Run]] = collections.defaultdict(list)
+    methods: dict[str, str] = {}
+    singles: dict[str, list[float]] = collections.defaultdict(list)
+    graders: collections.Counter[str] = collections.Counter()
+    policies: dict[str, tuple[str, ...]] = {}
+    count = lost = 0
+    for record in scanned:
+        decision, outcome = record.decision, record.outcome
+        if decision is None or outcome.card is None:
+            continue
+        count += 1
+        graders.update(_graders_of(decision, replayer, policies))
+        try:
+            kind = kind_of(predictor, features_of(decision, predictor))
+            if outcome.plan is None:
+                if record.id in judged and outcome.card == decision.card:
+                    singles[kind].append(judged[record.id] - decision.quality)
+                continue
+            alone = replayer.without_plans(decision).decision
+        except (ConfigurationError, CallerError):
+            lost += outcome.plan is not None
+            continue
+        if alone is None or decision.plan is None:
+            lost += 1
+            continue
+        methods[outcome.plan] = decision.plan.method
+        runs[outcome.plan, kind].append(_run(decision, outcome, alone.candidates[0], judged.get(record.id)))
+    lines = []
+    for stage in sorted(methods):
+        kinds = sorted(kind for name, kind in runs if name == stage)
+        of_all = [run for kind in kinds for run in runs[stage, kind]]
+        everywhere = [residual for residuals in singles.values() for residual in residuals]
+        lines.append(_line(stage, methods[stage], ALL_KINDS, of_all, everywhere))
+        if kinds != [ALL_KINDS]:
+            lines += [_line(stage, methods[stage], kind, runs[stage, kind], singles[kind]) for kind in kinds]
+    found = tuple(GraderLine(name, number) for name, number in sorted(graders.items()))
+    return StageReport(count, lost, tuple(lines), found)
+
+
+def _graders_of(decision: DecisionRecord, replayer: Replayer, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The graders of the recorded policy."""
+    if decision.policy_hash not in known:
+        try:
+            policy = replayer.recorded_policy(decision)
+        except ConfigurationError:
+            return ()
+        names = {f"grader.{type(grader).__struct_config__.tag}" for grader in policy.graders}
+        known[decision.policy_hash] = tuple(sorted(names))
+    return known[decision.policy_hash]
+
+
+def _run(decision: DecisionRecord, outcome: Outcome, alone: Candidate, judgement: float | None) -> _Run:
+    assert decision.plan is not None
+    own = next((call for call in outcome.calls if call.card == alone.card and call.verdict != "failed"), None)
+    return _Run(
+        calls=max(len(outcome.calls) - 1, 0),
+        extra_usd=_beyond(outcome.cost_usd, own, alone.cost_usd, "cost_usd"),
+        extra_ms=_beyond(outcome.total_ms, own, alone.latency_ms, "elapsed_ms"),
+        forecast=decision.plan.quality - alone.quality,
+        residual=None if judgement is None else judgement - alone.quality,
+        quality_per_usd=decision.plan.quality_per_usd,
+    )
+
+
+def _beyond(whole: float | None, own: CallOutcome | None, forecast: float | None, field: str) -> float | None:
+    """What the plan took beyond the single card's call: as measured where the plan made it, else as forecast."""
+    of_card = forecast if own is None else getattr(own, field)
+    return None if whole is None or of_card is None else whole - of_card
+
+
+def _line(stage: str, method: str, kind: str, runs: Sequence[_Run], singles: Sequence[float]) -> StageLine:
+    residuals = [run.residual for run in runs if run.residual is not None]
+    is_judged = min(len(residuals), len(singles)) >= LEAST_JUDGED
+    forecast = _gain([run.forecast for run in runs])
+    judged = _difference(residuals, singles) if residuals and singles else None
+    costs = [run.extra_usd for run in runs if run.extra_usd is not None]
+    price = float(np.mean([run.quality_per_usd for run in runs])) * (_mean(costs) or 0.0)
+    gain = judged if judged is not None and is_judged else forecast
+    low, high = gain.ci95
+    net = Gain(gain.answers, gain.mean - price, (low - price, high - price))
+    return StageLine(
+        stage=stage,
+        method=method,
+        kind=kind,
+        requests=len(runs),
+        calls=_mean([run.calls for run in runs]) or 0.0,
+        extra_usd=_mean(costs),
+        extra_ms=_mean([run.extra_ms for run in runs if run.extra_ms is not None]),
+        forecast=forecast,
+        judged=judged,
+        net=net,
+        by="judged" if is_judged else "forecast",
+        verdict=_verdict(len(runs), net, is_judged=is_judged),
+    )
+
+
+def _verdict(requests: int, net: Gain, *, is_judged: bool) -> Verdict:
+    if requests < LEAST_REQUESTS:
+        return "too few"
+    # A forecast chose the stage, so of course it says that the stage pays.
+    if net.ci95[0] > 0:
+        return "pays" if is_judged else "unclear"
+    return "does not pay" if net.ci95[1] < 0 else "unclear"
+
+
+def _gain(values: Sequence[float]) -> Gain:
+    mean = float(np.mean(values))
+    error = float(np.std(values)) / max(len(values) - 1, 1) ** 0.5
+    return Gain(len(values), mean, (mean - _Z95 * error, mean + _Z95 * error))
+
+
+def _difference(one: Sequence[float], two: Sequence[float]) -> Gain:
+    mean = float(np.mean(one) - np.mean(two))
+    variance = float(np.var(one)) / max(len(one) - 1, 1) + float(np.var(two)) / max(len(two) - 1, 1)
+    half = _Z95 * variance**0.5
+    return Gain(len(one), mean, (mean - half, mean + half))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
