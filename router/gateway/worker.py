@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
 from router.store.backend import Backend
-from router.store.records.feedback import Stored
+from router.store.records.feedback import Feedback, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.protocol import RemoteState, StateStore
@@ -99,6 +100,7 @@ class Gateway:
             lambda: reloader.current,
             None if backend is None else backend.read_records,
             self.metrics.count_judgement,
+            take_waiting=None if backend is None else functools.partial(_taken, backend),
         )
         self.judges = Judges(
             self.dispatcher,
@@ -145,6 +147,7 @@ class Gateway:
             asyncio.create_task(self.canaries.run()),
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.learner.run()),
+            asyncio.create_task(self.learner.watch()),
             asyncio.create_task(self.judges.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
@@ -323,6 +326,11 @@ class Gateway:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
             # Also on a file system of this machine that may be slow.
             await asyncio.to_thread(self.metrics.share)
+
+
+def _taken(backend: Backend, limit: int) -> list[Feedback]:
+    with backend.feedback() as store:
+        return store.take_waiting(limit)
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
