@@ -36,6 +36,7 @@ _CANNOT = (
     rf"|i'm (?:unable|not able) to (?:\w+ )?{_DO}|i (?:must|have to) decline"
     r"|ich kann (?:dabei|das|ihnen|dir) (?:\w+ )?nicht|je ne peux pas|no puedo ayudar|non posso aiutar|não posso ajudar"
 )
+_BEGINNING = re.compile(rf"\A\W*(?:{_SORRY}|i\b|i'm|we\b|ich kann|je ne|no puedo|non posso|não posso)", re.IGNORECASE)
 _REFUSAL = re.compile(rf"\A\W*(?:(?:{_SORRY})\b[^.\n]{{0,60}}?\b)?(?:{_CANNOT})", re.IGNORECASE)
 
 
@@ -53,7 +54,7 @@ def failure_of(validators: Validators, answer: WholeAnswer, asked_schema: Mappin
     checks: tuple[tuple[bool, Callable[[], str]], ...] = (
         (validators.finished, lambda: "cut off" if answer.ending == "cut" else ""),
         (validators.no_refusal, lambda: "refusal" if answer.ending == "refused" or is_refusal(text) else ""),
-        (isinstance(schema, Mapping), lambda: _schema_problem(text, schema)),
+        (isinstance(schema, Mapping), lambda: schema_problem(text, schema)),
         (validators.regex is not None, lambda: _pattern_problem(text, validators.regex or "")),
         (validators.syntax is not None, lambda: _SYNTAXES[validators.syntax or "json"](text)),
         (validators.same_language, lambda: "" if same_language(prompt, text) else "another language"),
@@ -64,6 +65,11 @@ def failure_of(validators: Validators, answer: WholeAnswer, asked_schema: Mappin
 def is_refusal(text: str) -> bool:
     """Whether a short text refuses to answer. A long text that begins with an apology is an answer."""
     return len(text) <= _LONGEST_REFUSAL and _REFUSAL.search(text.replace("’", "'")) is not None
+
+
+def begins_as_refusal(beginning: str) -> bool:
+    """Whether `is_refusal` could hold for a text with this beginning, of at least some dozen characters."""
+    return _BEGINNING.search(beginning.replace("’", "'")) is not None
 
 
 def schema_asked(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -87,7 +93,8 @@ def schema_asked(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return format_ if format_ is body.get("format") and kind in ("object", "array") else None
 
 
-def _schema_problem(text: str, schema: Any) -> str:
+def schema_problem(text: str, schema: Any) -> str:
+    """Why a text is no JSON that meets the schema; empty where it is, and where the schema cannot be checked."""
     try:
         value = read_json(_unfenced(text, "json").encode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):

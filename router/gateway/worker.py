@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ from router.gateway.telemetry.metrics import Metrics
 from router.learn.online.outcomes import Lesson
 from router.loading import load_predictor
 from router.store.backend import Backend
-from router.store.records.feedback import Stored
+from router.store.records.feedback import Feedback, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.protocol import RemoteState, StateStore
@@ -124,6 +125,7 @@ class Gateway:
             read_records,
             self.metrics.count_judgement,
             watch=self._watch,
+            take_waiting=None if backend is None else functools.partial(_taken, backend),
         )
         self.judges = Judges(
             self.dispatcher,
@@ -192,6 +194,7 @@ class Gateway:
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
             asyncio.create_task(self.promoted.run()),
+            asyncio.create_task(self.learner.watch()),
             asyncio.create_task(self.judges.run()),
             asyncio.create_task(self.off_path.run()),
             asyncio.create_task(self._sweep_adapters()),
@@ -351,6 +354,11 @@ class Gateway:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
             # Also on a file system of this machine that may be slow.
             await asyncio.to_thread(self.metrics.share)
+
+
+def _taken(backend: Backend, limit: int) -> list[Feedback]:
+    with backend.feedback() as store:
+        return store.take_waiting(limit)
 
 
 def _model_list(active: ActiveConfig) -> ModelList:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.gateway.learning.memories import basis_of
+from router.gateway.learning.memories import basis_of, name_of
 from router.loading import load_router
 from router.perceive.memory.card import CardMemory, Vote
 from router.perceive.memory.sketch import TABLES
@@ -40,12 +40,13 @@ def store(cards: Path, tmp_path: Path) -> Path:
     router, now_s = load_router(cards), time.time()
     state = SqliteState(tmp_path / "store" / "state.sqlite")
     for card in router.catalog:
-        memory = CardMemory.empty(basis_of(router.predictor.id, card, None))
+        basis = basis_of(router.predictor.id, card, None)
+        memory = CardMemory.empty(basis)
         for number in range(60):
             vote = Vote("ab"[number % 2], -0.7, 0.5, np.full(TABLES, number % 3))
             memory = memory.learn(vote, now_s - 60 + number)
-        asyncio.run(state.swap_blob(Blob(f"memory/{card.id}", 0, to_bytes(memory)), now_s))
-    asyncio.run(state.swap_blob(Blob("memory/gone", 0, b"nonsense"), now_s))
+        asyncio.run(state.swap_blob(Blob(name_of(card.id, basis), 0, to_bytes(memory)), now_s))
+    asyncio.run(state.swap_blob(Blob("memory/0/gone", 0, b"nonsense"), now_s))
     tally = Blob("judges/judge:default:big", 0, b"[12, 1, 2, 0.04]")
     asyncio.run(state.swap_blob(tally, now_s))
     state.close()

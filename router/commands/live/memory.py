@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,18 +51,21 @@ def learning(
             )
 
 
-async def _learned(state: StateStore, forget: str | None) -> tuple[dict[str, Blob], list[dict[str, Any]]]:
-    """What was learned, by the ids of cards, and what judges did. The memory of `forget` is emptied first. Raises
+async def _learned(state: StateStore, forget: str | None) -> tuple[Sequence[Blob], list[dict[str, Any]]]:
+    """What was learned, and what judges did. The memory of `forget` is emptied first. Raises
     CallerError.
     """
-    from router.gateway.learning.memories import MEMORY
+    from router.gateway.learning.memories import MEMORY, card_of
 
-    blobs = {blob.name.removeprefix(MEMORY): blob for blob in await state.blobs_after(0, MEMORY)}
+    blobs = await state.blobs_after(0, MEMORY)
     if forget is not None:
-        if forget not in blobs:
-            raise CallerError(f'nothing was learned about "{forget}"{did_you_mean(forget, blobs)}')
-        if not await state.swap_blob(_emptied(blobs[forget]), time.time()):
-            raise CallerError(f"a vote on {forget} came at the same moment; try again")
+        of_card = [blob for blob in blobs if card_of(blob.name) == forget]
+        if not of_card:
+            hint = did_you_mean(forget, {card_of(blob.name) for blob in blobs})
+            raise CallerError(f'nothing was learned about "{forget}"{hint}')
+        for blob in of_card:
+            if not await state.swap_blob(_emptied(blob), time.time()):
+                raise CallerError(f"a vote on {forget} came at the same moment; try again")
     return blobs, await _judges(state)
 
 
@@ -95,12 +99,12 @@ def _emptied(blob: Blob) -> Blob:
     return msgspec.structs.replace(blob, content=to_bytes(CardMemory.empty("")))
 
 
-def _rows(blobs: dict[str, Blob], router: Router, key: str | None) -> list[dict[str, Any]]:
-    from router.gateway.learning.memories import basis_of
+def _rows(blobs: Sequence[Blob], router: Router, key: str | None) -> list[dict[str, Any]]:
+    from router.gateway.learning.memories import basis_of, card_of
     from router.perceive.memory.stored import from_bytes
 
     rows = []
-    for card, blob in sorted(blobs.items()):
+    for card, blob in sorted(((card_of(blob.name), blob) for blob in blobs), key=lambda each: (each[0], each[1].name)):
         try:
             memory = from_bytes(blob.content)
         except ValueError as error:

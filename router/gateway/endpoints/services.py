@@ -56,7 +56,7 @@ class Services(Struct, frozen=True, eq=False):
 
     def answered(self, heard: Heard) -> None:
         """Let graders and judges have an answer, which the client has by now."""
-        if heard.graders and heard.record is not None and self.learner.grade(heard.record, heard):
+        if heard.record is not None and heard.is_worth_reading and self.learner.read(heard.record, heard):
             self.judges.offer(heard.record, heard)
 
     async def write(self, record: Record) -> None:

@@ -1,23 +1,28 @@
-"""Answers that graders judge: kept as they pass, and read off the path of requests."""
+"""Answers that are judged, or show something by themselves: kept as they pass, and read off the path of requests."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from router.compose.validators import schema_asked
-from router.decide.policy import Grader, JudgeGrader
+from router.compose.validators import begins_as_refusal, schema_asked
+from router.decide.policy import Grader, JsonSchemaGrader, JudgeGrader
 from router.errors import PulvinarError, UpstreamError
 from router.formats.json import json_or_none
 from router.learn.online.graders import judge
 from router.learn.online.outcomes import JudgedAnswer
+from router.learn.online.signals import Signal, signal_in
 from router.pipeline import Routed
 from router.store.records.record import Record
 from router.types import Api
 from router.wire.reading.whole_answers import WholeAnswer, read_whole_answer
 from router.wire.streams.collected import collected
 
-_MAX_BYTES = 64 * 1024
+_MAX_BYTES, _MAX_BYTES_OF_REFUSAL = 64 * 1024, 32 * 1024
+_BEGINNING_PIECES, _BEGINNING_BYTES, _BEGINNING_LENGTH = 40, 8 * 1024, 40
+# The texts of answers and events of every protocol.
+_TEXT = re.compile(rb'"(?:content|text|delta|response)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 UNREADABLE = (
     *(PulvinarError, OSError, ValueError, TypeError, LookupError),
     *(ArithmeticError, AttributeError, RuntimeError),
@@ -26,42 +31,73 @@ UNREADABLE = (
 
 
 class Heard:
-    """The answer to one request, where its policy has graders, or it `is_wanted` for a comparison; nothing is kept of
-    others, nor of long answers. `record` is that of the request, once it is known.
+    """The answer to one request whose policy learns, or that `is_wanted` for a comparison; nothing is kept of long
+    answers, nor where nobody reads them. `record` is that of the request, once it is known.
     """
 
     def __init__(self, api: Api) -> None:
         self.api = api
         self.graders: tuple[Grader, ...] = ()
+        self.schema: Mapping[str, Any] | None = None
         self.pieces: list[bytes] = []
         self.routed: Routed | None = None
         self.is_wanted = False
         self.record: Record | None = None
-        self._bytes = 0
+        self._bytes = self._most_bytes = 0
 
     def add(self, piece: bytes, routed: Routed) -> None:
         """Keep a whole body, or whole events."""
-        graders = () if routed.policy.learning == "off" else routed.policy.graders
-        if not (graders or self.is_wanted):
-            return
+        if self.routed is None:
+            self.routed = routed
+            if self.is_wanted:
+                self._most_bytes = _MAX_BYTES
+            if routed.policy.learning != "off":
+                self.graders, self.schema = routed.policy.graders, schema_asked(routed.request.body)
+                is_read = self.is_wanted or self.graders or self.schema is not None
+                self._most_bytes = _MAX_BYTES if is_read else _MAX_BYTES_OF_REFUSAL
         self._bytes += len(piece)
-        if self._bytes > _MAX_BYTES:
-            self.graders, self.pieces = (), []
-            return
-        self.graders, self.routed = graders, routed
-        self.pieces.append(piece)
+        if self._bytes <= self._most_bytes:
+            self.pieces.append(piece)
+        else:
+            self.pieces = []
+
+    @property
+    def is_worth_reading(self) -> bool:
+        """Whether somebody judges the answer, or it may show something by itself."""
+        if self.routed is None or self.routed.policy.learning == "off":
+            return False
+        return bool(self.pieces) and (bool(self.graders) or self.schema is not None or self._may_refuse())
+
+    def _may_refuse(self) -> bool:
+        """Whether the text begins as refusals do, found without reading the whole answer."""
+        text = bytearray()
+        for found in _TEXT.finditer(b"".join(self.pieces[:_BEGINNING_PIECES]), 0, _BEGINNING_BYTES):
+            text += found[1]
+            if len(text) >= _BEGINNING_LENGTH:
+                break
+        return begins_as_refusal(text.decode("utf-8", "replace").replace("\\u2019", "'"))
 
 
-def graded(record: Record, heard: Heard) -> list[JudgedAnswer]:
-    """What the graders of the policy say about the answer."""
+class Reading(NamedTuple):
+    """What was read of an answer: what graders say, what it shows by itself, and whether it was to meet a schema."""
+
+    judged: list[JudgedAnswer]
+    signal: Signal | None = None
+    has_schema: bool = False
+
+
+def read(record: Record, heard: Heard) -> Reading:
+    """What the code that grades for the policy says about the answer, and what it shows by itself."""
     answer = answer_in(record, heard)
     if answer is None or heard.routed is None:
-        return []
-    request = heard.routed.request
+        return Reading([])
+    request, schema = heard.routed.request, heard.schema
     prompt = request.human_turns[-1] if request.human_turns else ""
-    schema = schema_asked(request.body)
-    found = (judge(grader, answer, prompt, schema) for grader in heard.graders if not isinstance(grader, JudgeGrader))
-    return [each for each in found if each is not None]
+    found = (judge(each, answer, prompt, schema) for each in heard.graders if not isinstance(each, JudgeGrader))
+    # A grader's judgement says the same, with more weight.
+    is_graded = any(isinstance(each, JsonSchemaGrader) for each in heard.graders)
+    signal = signal_in(answer, None if is_graded else schema)
+    return Reading([each for each in found if each is not None], signal, schema is not None and not is_graded)
 
 
 def answer_in(record: Record, heard: Heard) -> WholeAnswer | None:

@@ -12,38 +12,49 @@ from typing import NamedTuple
 import msgspec
 
 from router.analysis.replay import features_of
+from router.errors import FileError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.heard import UNREADABLE, Heard, graded
+from router.gateway.learning.heard import UNREADABLE, Heard, Reading, read
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
-from router.store.records.feedback import OPERATOR, Feedback, Stored
+from router.store.records.feedback import JUDGE, OPERATOR, Feedback, Stored
 from router.store.records.protocol import RecordStore
 from router.store.records.record import Record
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
+_WATCH_EVERY_S, _NEXT_S, _TAKEN = 5.0, 0.1, 50
 _MAX_WAITING, _MAX_ANSWERS, _MAX_RECENT = 10_000, 500, 1_000
 
 
 class _Judged(NamedTuple):
-    """A judgement whose record is known, or has to be read by the feedback's id."""
+    """A judgement whose record is known, or has to be read by the feedback's id. `is_stored`: it waited in the store,
+    where the operator has put it.
+    """
 
     judged: JudgedAnswer
     record: Record | None = None
     feedback: Feedback | None = None
+    is_stored: bool = False
 
 
 class _Heard(NamedTuple):
-    """An answer that has to be graded."""
+    """An answer that has to be read."""
 
     record: Record
     heard: Heard
 
+    @property
+    def kind(self) -> Kind:
+        """Who judges it at most."""
+        return "grader" if self.heard.graders else "implicit"
+
 
 class Learner:
     """Teaches `memories`. `read_records` opens the records, None without any. `count` gets the result of every
-    judgement: its kind, and `learned` or why it was not. `watch` gets what was learned.
+    judgement: its kind, and `learned` or why it was not. `watch` gets what was learned. `take_waiting` returns feedback
+    that waits in the store, so many at most, and never again.
     """
 
     def __init__(
@@ -54,7 +65,9 @@ class Learner:
         count: Callable[[str, str], None],
         clock: Callable[[], float] = time.time,
         watch: Callable[[Lesson], None] = lambda _: None,
+        take_waiting: Callable[[int], list[Feedback]] | None = None,
     ) -> None:
+        self._take_waiting = take_waiting
         self._memories, self._active, self._read_records = memories, active, read_records
         self._count, self._clock, self._watch = count, clock, watch
         self._waiting: collections.deque[_Judged | _Heard] = collections.deque()
@@ -69,16 +82,19 @@ class Learner:
 
     def feedback(self, stored: Stored) -> None:
         """Take feedback that is new in the store."""
-        given = stored.feedback
+        self._add_feedback(stored.feedback, is_stored=False)
+
+    def _add_feedback(self, given: Feedback, *, is_stored: bool) -> None:
         kind: Kind = "operator" if given.source == OPERATOR else "client"
-        self._add(_Judged(JudgedAnswer(given.value, given.source, kind), feedback=given))
+        judged = JudgedAnswer(given.value, given.source, kind)
+        self._add(_Judged(judged, feedback=given, is_stored=is_stored))
 
     def judged(self, record: Record, judged: JudgedAnswer) -> None:
         """Take a judgement of the answer to a request."""
         self._add(_Judged(judged, record))
 
-    def grade(self, record: Record, heard: Heard) -> bool:
-        """Take an answer that the policy's graders judge; False where judgements of it teach nothing."""
+    def read(self, record: Record, heard: Heard) -> bool:
+        """Take an answer to be read for graders and for what it shows; False where judgements of it teach nothing."""
         decision = record.decision
         if decision is None or not may_teach(record, self._active().router.policies.get(decision.policy)):
             return False
@@ -113,25 +129,45 @@ class Learner:
                 if isinstance(each, _Judged):
                     self._count(each.judged.kind, await self._learn(each))
                     continue
-                for judged in await self._graded(each):
+                reading = await self._reading(each)
+                shown = self._signals.heard(each.record, reading.signal, has_schema=reading.has_schema)
+                signals = [shown] if shown is not None and shown.weight > 0 else []
+                for judged in (*reading.judged, *signals):
                     self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
+
+    async def watch(self) -> None:
+        """Take the feedback that commands have stored, every few seconds, until cancelled.
+
+        What is taken counts once, whichever gateway takes it. It is taken a little at a time, since it is lost where
+        this process is killed before it has learned it.
+        """
+        while self._take_waiting is not None:
+            taken: list[Feedback] = []
+            if len(self._waiting) < _TAKEN:
+                try:
+                    taken = await asyncio.to_thread(self._take_waiting, _TAKEN)
+                except FileError as error:
+                    _LOG.warning("stored feedback cannot be read: %s", error)
+            for given in taken:
+                self._add_feedback(given, is_stored=True)
+            await asyncio.sleep(_NEXT_S if taken else _WATCH_EVERY_S)
 
     def _add(self, waiting: _Judged | _Heard) -> None:
         # Answers take more room than judgements.
         if len(self._waiting) >= (_MAX_WAITING if isinstance(waiting, _Judged) else _MAX_ANSWERS):
-            self._count(waiting.judged.kind if isinstance(waiting, _Judged) else "grader", "dropped")
+            self._count(waiting.judged.kind if isinstance(waiting, _Judged) else waiting.kind, "dropped")
             return
         self._waiting.append(waiting)
         self._has_work.set()
 
-    async def _graded(self, each: _Heard) -> list[JudgedAnswer]:
-        """What the graders say; nothing where the answer is none, as from a server that sends nonsense."""
+    async def _reading(self, each: _Heard) -> Reading:
+        """What the answer says; nothing where it is none, as from a server that sends nonsense."""
         try:
-            return await asyncio.to_thread(graded, each.record, each.heard)
+            return await asyncio.to_thread(read, each.record, each.heard)
         except UNREADABLE as error:
-            _LOG.error("an answer could not be graded: %s", error)
-            self._count("grader", "failed")
-            return []
+            _LOG.error("an answer could not be read: %s", error)
+            self._count(each.kind, "failed")
+            return Reading([])
 
     async def _learn(self, each: _Judged) -> str:
         """`learned`, or why not. No judgement ends the task, whatever it contains."""
@@ -160,7 +196,11 @@ class Learner:
             return "changed"
         if each.feedback is not None and self._is_doubled(each.feedback):
             return "doubled"
-        return lesson_of(each.judged, record, features_of(record.decision, router.predictor), router, self._clock())
+        features = features_of(record.decision, router.predictor)
+        lesson = lesson_of(each.judged, record, features, router, self._clock())
+        # The allowance an hour is that of clients.
+        is_limited = not isinstance(lesson, str) and lesson.is_limited and not each.is_stored
+        return lesson if isinstance(lesson, str) else msgspec.structs.replace(lesson, is_limited=is_limited)
 
     def _record_of(self, feedback: Feedback) -> Record | None:
         """The record of the answer: most judgements are of one that this worker has just made."""
@@ -180,5 +220,5 @@ class Learner:
             return False
         with records:
             of_record = records.feedback_of(feedback.record)
-        of_key = [each for each in of_record if each.key == feedback.key and each.source != OPERATOR]
+        of_key = [each for each in of_record if each.key == feedback.key and each.source not in (OPERATOR, JUDGE)]
         return bool(of_key) and of_key[0].source != feedback.source

@@ -1,17 +1,20 @@
 """The error memories of all cards, as one worker knows them: read on the path of requests, changed off it.
 
 A memory is a blob of the shared state, which is replaced as a whole by whoever saw its last version. So workers and
-gateways that share a state have one memory, and no vote is lost or counted twice.
+gateways that share a state have one memory, and no vote is lost or counted twice. Its name has what the forecasts of
+the card come from: gateways with other cards or another predictor have memories of their own, and one that nobody
+writes any more is deleted after the state's time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -29,6 +32,8 @@ _LOG = logging.getLogger(__name__)
 MEMORY, _VOTES = "memory/", "votes/"
 _REFRESH_S, _AGE_EVERY_S = 1.0, 3_600.0
 _TRIES = 8
+# A view of a hundred corrected cards takes some 400 kB.
+_MOST_VIEWS = 64
 
 
 class Memories:
@@ -43,11 +48,18 @@ class Memories:
         self._views: Mapping[str | None, MemoryView] = {}
         self._card_views: dict[tuple[str, str | None], tuple[int, CardView]] = {}
         self._viewed: tuple[object, ...] = ()
+        self._asking: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._read_for: ActiveConfig | None = None
         self._bases: tuple[ActiveConfig | None, dict[str, str]] = (None, {})
 
     def view_for(self, key_id: str) -> MemoryView:
         """What the memories say about the forecasts of a key."""
         views = self._views
+        if views and key_id:
+            self._asking[key_id] = None
+            self._asking.move_to_end(key_id)
+            if len(self._asking) > _MOST_VIEWS:
+                self._asking.popitem(last=False)
         return views[key_id] if key_id in views else views.get(None, NO_MEMORY)
 
     def basis(self, card: str) -> str | None:
@@ -65,6 +77,9 @@ class Memories:
 
     async def refresh(self) -> None:
         """Read what any worker has learned, and bring the views up to date."""
+        if self._read_for is not self._active():
+            # Memories of other cards were passed over.
+            self._read_for, self._seen = self._active(), 0
         with contextlib.suppress(StateError):
             for blob in await self._store.blobs_after(self._seen, MEMORY):
                 self._read(blob)
@@ -86,7 +101,9 @@ class Memories:
         if lesson.is_limited and vote.tenant is not None and not await self._take_vote(vote.tenant, now_s):
             return "capped"
         for _ in range(_TRIES):
-            blob, memory = self._blobs.get(card, (Blob(f"{MEMORY}{card}", 0, b""), None))
+            blob, memory = self._blobs.get(card, (Blob(name_of(card, basis), 0, b""), None))
+            if blob.name != name_of(card, basis):
+                blob, memory = Blob(name_of(card, basis), 0, b""), None
             if memory is None or memory.basis != basis:
                 memory = CardMemory.empty(basis)
             changed = await asyncio.to_thread(_learned, memory, lesson, now_s)
@@ -95,7 +112,7 @@ class Memories:
                 self._read(msgspec.structs.replace(written, version=version))
                 return "learned"
             # Another worker was faster, or the state has forgotten the blob.
-            others = await self._store.blobs_after(0, f"{MEMORY}{card}")
+            others = await self._store.blobs_after(0, name_of(card, basis))
             self._blobs.pop(card, None)
             for other in others:
                 self._read(other)
@@ -116,9 +133,12 @@ class Memories:
         return False
 
     def _read(self, blob: Blob) -> None:
-        card = blob.name.removeprefix(MEMORY)
+        card = card_of(blob.name)
+        basis = self._basis(card)
+        if basis is None or blob.name != name_of(card, basis):
+            return
         known = self._blobs.get(card)
-        if known is not None and known[0].version >= blob.version:
+        if known is not None and known[0].name == blob.name and known[0].version >= blob.version:
             return
         try:
             memory = from_bytes(blob.content)
@@ -132,7 +152,10 @@ class Memories:
         applies = any(policy.learning == "apply" for policy in active.router.policies.values())
         # Votes fade with time, which no new version shows.
         age = int(self._clock() // _AGE_EVERY_S)
-        current = age, active, self._seen, tuple(blob.version for blob, _ in list(self._blobs.values())), applies
+        known = self._present()
+        tenants = self._viewers([memory for _, memory in known.values()])
+        versions = tuple((card, version) for card, (version, _) in known.items())
+        current = age, active, versions, applies, frozenset(tenants)
         if current == self._viewed:
             return
         if self._viewed[:1] != (age,):
@@ -141,14 +164,23 @@ class Memories:
         if not applies:
             self._views = {}
             return
-        known, now_s = self._present(), self._clock()
+        now_s = self._clock()
         version = version_of({card: version for card, (version, _) in known.items()})
-        tenants: set[str | None] = {None, *(tenant for _, memory in known.values() for tenant in memory.tenants)}
+        for place in [place for place in self._card_views if place[1] not in tenants or place[0] not in known]:
+            del self._card_views[place]
         views = {}
         for tenant in tenants:
             of_cards = {card: self._view(card, *known[card], tenant, now_s) for card in known}
             views[tenant] = MemoryView(version, of_cards)
         self._views = views
+
+    def _viewers(self, memories: Sequence[CardMemory]) -> set[str | None]:
+        """The keys with a view of their own: those that vote, at most `_MOST_VIEWS`, and those that ask first. Others
+        see what keys without votes see, until they have asked.
+        """
+        voting = {tenant: None for memory in memories for tenant in memory.tenants}
+        asking = [tenant for tenant in reversed(list(self._asking)) if tenant in voting]
+        return {None, *list(dict.fromkeys((*asking, *voting)))[:_MOST_VIEWS]}
 
     def _present(self) -> dict[str, tuple[int, CardMemory]]:
         """The versions and memories of the present cards, as they are at one moment: `learn` changes them while a
@@ -178,6 +210,16 @@ class Memories:
             router = active.router
             bases[card] = basis_of(router.predictor.id, catalog[position], router.evidence.get(card))
         return bases.get(card)
+
+
+def name_of(card: str, basis: str) -> str:
+    """The name of the blob with the memory of a card."""
+    return f"{MEMORY}{basis}/{card}"
+
+
+def card_of(name: str) -> str:
+    """The card whose memory a blob is."""
+    return name.removeprefix(MEMORY).partition("/")[2]
 
 
 def basis_of(artifact: str, card: Card, evidence: Evidence | None) -> str:

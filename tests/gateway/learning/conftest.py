@@ -29,7 +29,8 @@ def active_with(
     **policy: object,
 ) -> ActiveConfig:
     """A strong and a weaker card, of which a policy that wants quality alone chooses the strong one."""
-    cards = [make_card("claude-opus-4-5", url, price=2.0), make_card("gpt-4o-mini", url, price=1.0), *more_cards]
+    prices, facts = {"claude-opus-4-5": 2.0, "gpt-4o-mini": 1.0}, {"capabilities": ("json_schema",)}
+    cards = [*(make_card(name, url, price=price, **facts) for name, price in prices.items()), *more_cards]
     policies = [
         Policy(id="default", description="Quality alone.", fallbacks=1, headers="on", learning=learning, **policy)
     ]

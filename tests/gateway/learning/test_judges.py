@@ -157,11 +157,12 @@ def test_an_answer_is_judged_and_the_verdict_learned_and_stored_with_its_propens
     with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0)) as client:
         id_ = client.ask()
         assert client.has("judged")
+        learned = 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0'
+        assert wait_for(lambda: learned in client.gateway.metrics.exposition()[1].decode(), 10.0)
         text = client.gateway.metrics.exposition()[1].decode()
         (memory,) = client.gateway.memories.known().values()
         with client.gateway.backend.feedback() as feedback:  # type: ignore[union-attr]
             assert feedback.take_waiting(10) == []
-    assert 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0' in text
     assert 'pulvinar_judge_cost_usd_total{card="judge"} 0.0021' in text
     assert memory.tenants == ("ann",)
     assert _read(models.asked[0])[1]["answer"] == "Paris"
@@ -262,3 +263,17 @@ def test_a_judge_that_fails_is_counted_and_costs_at_most_its_worst_case(
     assert client.tally().failed == 1
     assert client.spent_usd() == 0.0
     assert len(models.asked) == 1
+
+
+def test_refusals_and_answers_that_miss_their_schema_say_something_without_any_grader(
+    models: _Models, url: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1e-9)) as client:
+        models.answer = "I'm sorry, but I can't assist with that."
+        client.ask("First.")
+        models.answer = "Paris"
+        client.ask("Second.", response_format=schema)
+        client.ask("Third.")
+        learned = 'pulvinar_judgements_total{kind="implicit",result="learned"} 2.0'
+        assert wait_for(lambda: learned in client.gateway.metrics.exposition()[1].decode(), 10.0)

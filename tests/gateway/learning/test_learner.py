@@ -38,8 +38,8 @@ def test_an_answer_that_cannot_be_read_does_not_end_the_task(predictor: Predicto
     async def run() -> None:
         memories = Memories(SqliteState(), lambda: active, lambda: _NOW_S)
         learner = Learner(memories, lambda: active, None, lambda *each: counted.append(each), lambda: _NOW_S)
-        learner.grade(record, unreadable)
-        learner.grade(record, readable)
+        learner.read(record, unreadable)
+        learner.read(record, readable)
         task = asyncio.create_task(learner.run())
         while len(counted) < 2 and not task.done():
             await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.memories import Memories
+from router.gateway.learning.memories import Memories, basis_of, name_of
 from router.learn.online.outcomes import VOTES_AN_HOUR, Lesson
 from router.perceive.memory.card import Vote
 from router.perceive.memory.sketch import TABLES
@@ -130,13 +130,55 @@ def test_a_key_has_a_number_of_votes_an_hour(predictor: Predictor) -> None:
 
 def test_a_damaged_memory_is_ignored_and_begins_anew(predictor: Predictor) -> None:
     async def run() -> None:
-        state = SqliteState()
-        await state.swap_blob(Blob(f"memory/{_CARD}", 0, b"nonsense"), _NOW_S)
-        memories = _memories(state, active_with(predictor))
+        state, active = SqliteState(), active_with(predictor)
+        basis = basis_of(predictor.id, active.router.catalog.named(_CARD), None)
+        await state.swap_blob(Blob(name_of(_CARD, basis), 0, b"nonsense"), _NOW_S)
+        memories = _memories(state, active)
         await memories.refresh()
         assert memories.known() == {}
         assert await memories.learn(_lesson("ann"), _NOW_S) == "learned"
         assert memories.known()[_CARD].votes == 1
+
+    asyncio.run(run())
+
+
+def test_gateways_with_different_cards_keep_their_own_memories_in_one_state(predictor: Predictor) -> None:
+    async def run() -> None:
+        state, ours = SqliteState(), active_with(predictor)
+        theirs = active_with(predictor, "http://127.0.0.1:8")
+        current = ours
+        one = Memories(state, lambda: current, lambda: _NOW_S)
+        other = _memories(state, theirs)
+        for _ in range(3):
+            assert await one.learn(_lesson("ann"), _NOW_S) == "learned"
+            assert await other.learn(_lesson("bob"), _NOW_S) == "learned"
+        for memories, key in ((one, "ann"), (other, "bob")):
+            await memories.refresh()
+            assert (memories.known()[_CARD].votes, memories.known()[_CARD].tenants) == (3, (key,))
+        # One that takes over the other cards takes over what was learned of them.
+        current = theirs
+        await one.refresh()
+        assert one.known()[_CARD].tenants == ("bob",)
+
+    asyncio.run(run())
+
+
+def test_views_are_kept_for_a_bounded_number_of_keys_those_that_ask_first(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.gateway.learning.memories._MOST_VIEWS", 2)
+
+    async def run() -> None:
+        memories = _memories(SqliteState(), active_with(predictor))
+        for number in range(60):
+            key = "abcde"[number % 5]
+            assert await memories.learn(_lesson(key), _NOW_S + number) == "learned"
+        await memories.refresh()
+        assert memories.view_for("e") is memories.view_for("nobody")
+        memories.view_for("e")
+        await memories.refresh()
+        assert memories.view_for("e") is not memories.view_for("nobody")
+        assert len(memories._views) == 3
 
     asyncio.run(run())
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from router.learn.online.outcomes import JudgedAnswer
-from router.learn.online.signals import Signals
+from router.learn.online.signals import Signals, signal_in
 from router.store.records.record import DecisionRecord, Record
 from router.types import Outcome
+from router.wire.reading.whole_answers import WholeAnswer
 
 _NOW_S = 1_790_000_000.0
 
@@ -98,3 +100,56 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(3_000):
         signals.read(_record(number))
     assert len(signals._last) == 1_000
+
+
+_SCHEMA = {"type": "object", "required": ["city"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "schema", "signal"),
+    [
+        (WholeAnswer("I'm sorry, but I can’t assist with that.", "whole"), None, "refused"),
+        (WholeAnswer("I cannot help with that request. Is there something else?", "whole"), None, "refused"),
+        (WholeAnswer("", "refused"), None, "refused"),
+        (
+            WholeAnswer("I can't provide live data, but " + "the usual weather is mild and wet. " * 5, "whole"),
+            None,
+            None,
+        ),
+        (WholeAnswer("I can't help but admire the proof.", "whole"), None, None),
+        (WholeAnswer("Paris", "whole"), None, None),
+        (WholeAnswer("Paris", "whole"), _SCHEMA, "schema"),
+        (WholeAnswer('{"town": "Paris"}', "whole"), _SCHEMA, "schema"),
+        (WholeAnswer('{"city": "Paris"}', "whole"), _SCHEMA, None),
+        (WholeAnswer('{"city": "Par', "cut"), _SCHEMA, None),
+        (WholeAnswer("", "calls", has_calls=True), _SCHEMA, None),
+        (WholeAnswer("I'm sorry, but I can't assist with that.", "whole"), _SCHEMA, "refused"),
+    ],
+)
+def test_an_answer_shows_that_it_refuses_or_misses_the_schema_of_its_request(
+    answer: WholeAnswer, schema: dict[str, object] | None, signal: str | None
+) -> None:
+    assert signal_in(answer, schema) == signal
+
+
+def test_a_card_is_compared_with_others_on_requests_for_a_schema() -> None:
+    signals = Signals()
+    for number in range(300):
+        # Card b has as many other requests, which ask for no schema.
+        signals.read(_record(number, "a"))
+        signals.read(_record(number + 1_000, "b"))
+        signals.heard(_record(number, "a"), None, has_schema=True)
+        if number % 10 == 0:
+            judged = signals.heard(_record(number + 1_000, "b"), "schema", has_schema=True)
+    assert judged is not None
+    assert judged.share > 0.8
+    usual = signals.heard(_record(1, "a"), "schema", has_schema=True)
+    assert usual is not None
+    assert usual.share == 0.0
+
+
+def test_a_refusal_that_the_model_reports_counts_once() -> None:
+    record = _record(1, outcome=Outcome(status=200, total_ms=1.0, card="a", refused=True))
+    signals = Signals()
+    assert len(signals.read(record)) == 1
+    assert signals.heard(record, "refused", has_schema=False) is None
