@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from router import Router
-from router.decide.exploration import Draw, ExplorationRule
+from router.decide.exploration.rule import Draw, ExplorationRule
 from router.store.backend import FolderBackend
 from router.store.records.feedback import Feedback
 from router.store.records.journal import Journal
@@ -21,7 +21,7 @@ from router.wire.chat.request import ChatRequest
 from tests.commands.conftest import Run
 from tests.store.records.examples import TODAY, record
 
-REQUESTS = 400
+REQUESTS = 240
 PROMPT = "Translate this sentence into French: the cat sleeps on the warm stove."
 
 
@@ -64,9 +64,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 def write_policy(folder: Path, card: str) -> Path:
     file = folder / "new.yaml"
-    file.write_text(
-        f"id: new\ndescription: One card where it is possible.\nguard: {{confidence: 0.99}}\ndefault: {card}\n"
-    )
+    file.write_text(f"id: new\ndescription: One card where it is possible.\nguard: {{novelty: 0}}\ndefault: {card}\n")
     return file
 
 
@@ -77,7 +75,7 @@ def test_a_policy_that_takes_the_better_card_is_found_to_be_better(
     ended = run("evaluate-policy", file, "--store", recorded.store, "--json")
     found = json.loads(ended.out)
     assert (ended.code, found["verdict"], found["requests"]) == (0, "better", REQUESTS)
-    assert found["gain"]["low"] < 0.65 < found["gain"]["high"]
+    assert found["gain"]["low"] > 0.3
     assert found["unseen"]["requests"] == 0
     shown = run("evaluate-policy", file, "--store", recorded.store, "--of", "best").out
     assert "doubly robust" in shown
