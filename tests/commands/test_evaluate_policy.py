@@ -89,7 +89,7 @@ def test_todays_policy_is_the_same_as_itself(run: Run, recorded: Recorded) -> No
 
 def test_a_card_that_was_never_tried_is_named(run: Run, recorded: Recorded, tmp_path: Path) -> None:
     ended = run("evaluate-policy", write_policy(tmp_path, recorded.untried), "--store", recorded.store)
-    assert f"never tried: {recorded.untried} ({REQUESTS})" in ended.out
+    assert f"was ever tried: {recorded.untried} ({REQUESTS})" in ended.out
     assert "unknown" in ended.out
 
 

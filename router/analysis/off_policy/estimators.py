@@ -207,10 +207,10 @@ def _doubly_robust_part(log: Log) -> tuple[float, float]:
     correction = float((weights * off).sum()) / total
     # Two more observations of the mean weight, one standard deviation above and below.
     mean_square = float((weights[weights > 0] ** 2).mean())
-    squares = float((weights**2 * (off - correction) ** 2).sum()) + 2.0 * mean_square * log.spread**2
-    of_forecasts = float(log.forecast.var()) / len(log)
-    half = t_quantile(effective_size(weights) - 1.0) * math.sqrt(squares) / total
-    return mean + correction, math.hypot(half, _Z * math.sqrt(of_forecasts))
+    # One term a request, so that what forecasts and errors have in common counts: forecasts may be too much alike.
+    terms = log.forecast - mean + (len(log) / total) * weights * (off - correction)
+    variance = float((terms**2).sum()) / len(log) ** 2 + 2.0 * mean_square * (log.spread / total) ** 2
+    return mean + correction, t_quantile(effective_size(weights) - 1.0) * math.sqrt(variance)
 
 
 def _self_normalised(log: Log, weights: Doubles) -> Estimate:
