@@ -12,7 +12,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
-from router.decide.exploration import Draw
+from router.decide.exploration.rule import Draw
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans

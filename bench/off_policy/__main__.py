@@ -61,7 +61,7 @@ def main() -> None:
 def coverage(outcomes: Outcomes, replays: int, requests: int) -> None:
     """Print how often intervals cover the truth, for each target."""
     targets = _targets(outcomes)
-    for share, judged in ((0.02, 0.1), (0.05, 0.1), (0.05, 0.5)):
+    for share, judged in ((0.02, 0.1), (0.05, 0.5)):
         logging = logging_policy(outcomes, _BEST, share)
         shown = table("NEW", "told", "judged", "truth", "gain", "gain covered", "±", *METHODS, "direct")
         for name, target in targets.items():

@@ -99,8 +99,7 @@ def _logs(
     actions = np.minimum(drawn, shares.shape[1] - 1)
     values: Doubles = np.where(rng.random(len(rows)) < judged, outcomes.scores[rows, actions], np.nan)
     residual = values - outcomes.expected[rows, actions]
-    names = [str(action) for action in actions.tolist()]
-    known = known_shares(names, values)
+    known = known_shares(actions, values)
 
     def log_of(taken: Indices) -> Log:
         forecast = outcomes.expected[rows, taken]
@@ -110,7 +109,7 @@ def _logs(
             propensity=shares[np.arange(len(rows)), taken],
             value=values,
             known_share=known,
-            forecast=corrected_forecasts(forecast, [str(each) for each in taken.tolist()], names, residual),
+            forecast=corrected_forecasts(forecast, taken, actions, residual),
         )
 
     return log_of(target[rows]), log_of(logging.choice[rows])

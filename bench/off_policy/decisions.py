@@ -9,7 +9,7 @@ from msgspec import Struct
 from bench.learn.streams import Outcomes
 from router.cards import Card, Catalog
 from router.decide.engine import RequestContext, decide
-from router.decide.exploration import Draw, ExplorationRule
+from router.decide.exploration.rule import Draw, ExplorationRule
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy
 from router.types import Doubles, Features, Forecast, Indices

@@ -7,7 +7,7 @@ import numpy as np
 from bench.learn.methods import ErrorMemory
 from bench.learn.streams import FEEDBACK_SHARE, TENANTS, Outcomes
 from router.commands.render import console, table
-from router.decide.exploration import MOST_DRAWN
+from router.decide.exploration.drawing import MOST_DRAWN
 from router.decide.guard import confidence_of
 from router.types import Doubles
 

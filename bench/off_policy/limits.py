@@ -8,7 +8,7 @@ import numpy as np
 
 from router import Router
 from router.decide.engine import RequestContext, decide
-from router.decide.exploration import Draw, ExplorationRule, draw_again
+from router.decide.exploration.rule import Draw, ExplorationRule, draw_again
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags, parse_flags
 from router.decide.limits import evaluate

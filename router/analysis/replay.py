@@ -13,7 +13,7 @@ from msgspec import Struct
 from router import __version__
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
-from router.decide.exploration import draw_again
+from router.decide.exploration.rule import draw_again
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy

@@ -56,7 +56,7 @@ def prompt(
     as_json: options.Json = False,
 ) -> None:
     from router import Router
-    from router.decide.exploration import Draw
+    from router.decide.exploration.rule import Draw
 
     request = _read_request(prompt, messages)
     router = Router.default(cards, policies, artifact)

@@ -15,7 +15,8 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.exploration import Asked, Draw, Scored, explore
+from router.decide.exploration.drawing import Asked, Scored, explore
+from router.decide.exploration.rule import Draw
 from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags

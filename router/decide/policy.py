@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from router.cards.benchmarks import FAMILIES
 from router.cards.catalog import Catalog, CatalogError
 from router.cards.schema import Belief
-from router.decide.exploration import ExplorationRule
+from router.decide.exploration.rule import ExplorationRule
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from router.cards import Card, Catalog
 from router.cards.adapter.facts import Lineage
 from router.decide.engine import RequestContext, decide
-from router.decide.exploration import MOST_DRAWN, Draw, ExplorationRule, draw_again
+from router.decide.exploration.drawing import MOST_DRAWN
+from router.decide.exploration.rule import Draw, ExplorationRule, draw_again
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy, load_policies
 from router.errors import ConfigurationError, NoCandidateError

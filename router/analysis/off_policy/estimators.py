@@ -113,7 +113,7 @@ def doubly_robust(log: Log) -> Estimate:
     """The doubly robust estimate; without any value that tells about a part of the requests, its interval there is all
     that is possible.
     """
-    parts = [(log.rows(rows), rows.mean()) for rows in (log.is_choice, ~log.is_choice) if rows.any()]
+    parts = [(log.rows(rows), float(rows.mean())) for rows in (log.is_choice, ~log.is_choice) if rows.any()]
     found = [(*_doubly_robust_part(part), share) for part, share in parts]
     value = sum(share * mean for mean, _, share in found)
     between = sum(share * (mean - value) ** 2 for mean, _, share in found) / len(log)
@@ -146,11 +146,11 @@ def effective_size(weights: Doubles) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
-def known_shares(actions: Sequence[str], values: Doubles) -> Doubles:
+def known_shares(actions: Sequence[str] | Indices, values: Doubles) -> Doubles:
     """How probably the answer of each request's action has a value, `(requests,)`: the share of those of the same
     action, shrunk to that of all.
     """
-    names, groups = np.unique(np.asarray(actions, dtype=object).astype(str), return_inverse=True)
+    names, groups = np.unique(np.asarray(actions), return_inverse=True)
     known = np.isfinite(values).astype(np.float64)
     counts = np.bincount(groups, minlength=len(names))
     found = np.bincount(groups, known, minlength=len(names))
@@ -160,13 +160,17 @@ def known_shares(actions: Sequence[str], values: Doubles) -> Doubles:
 
 
 def corrected_forecasts(
-    forecast: Doubles, takes: Sequence[str], actions: Sequence[str], residual: Doubles, most: float = 1.0
+    forecast: Doubles,
+    takes: Sequence[str] | Indices,
+    actions: Sequence[str] | Indices,
+    residual: Doubles,
+    most: float = 1.0,
 ) -> Doubles:
     """`forecast` of what the policy `takes`, with the mean `residual` of the logged `actions` of the same name added,
     shrunk by how few they are. NaN residuals do not count. Each half of the requests is corrected by the other one, so
     no value corrects the forecast that it is compared with.
     """
-    names, of_all = np.unique(np.array([*takes, *actions], dtype=object).astype(str), return_inverse=True)
+    names, of_all = np.unique(np.concatenate([np.asarray(takes), np.asarray(actions)]), return_inverse=True)
     taken, logged = of_all[: len(takes)], of_all[len(takes) :]
     half: Indices = np.arange(len(forecast)) % 2
     corrected = forecast.astype(np.float64).copy()
@@ -203,10 +207,10 @@ def _doubly_robust_part(log: Log) -> tuple[float, float]:
     correction = float((weights * off).sum()) / total
     # Two more observations of the mean weight, one standard deviation above and below.
     mean_square = float((weights[weights > 0] ** 2).mean())
-    squares = float((weights**2 * (off - correction) ** 2).sum()) + 2.0 * mean_square * log.spread**2
-    of_forecasts = float(log.forecast.var()) / len(log)
-    half = t_quantile(effective_size(weights) - 1.0) * math.sqrt(squares) / total
-    return mean + correction, math.hypot(half, _Z * math.sqrt(of_forecasts))
+    # One term a request, so that what forecasts and errors have in common counts: forecasts may be too much alike.
+    terms = log.forecast - mean + (len(log) / total) * weights * (off - correction)
+    variance = float((terms**2).sum()) / len(log) ** 2 + 2.0 * mean_square * (log.spread / total) ** 2
+    return mean + correction, t_quantile(effective_size(weights) - 1.0) * math.sqrt(variance)
 
 
 def _self_normalised(log: Log, weights: Doubles) -> Estimate:
@@ -231,5 +235,5 @@ def _ips(log: Log, weights: Doubles) -> Estimate:
 
 def _clipped(log: Log, value: float, half: float) -> Estimate:
     """The estimate and its interval, within what is possible."""
-    value = min(max(value, log.least), log.most)
+    value = float(min(max(value, log.least), log.most))
     return Estimate(value, max(value - half, log.least), min(value + half, log.most))

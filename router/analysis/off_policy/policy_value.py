@@ -18,7 +18,7 @@ from router.analysis.off_policy.estimators import (
     estimate,
     known_shares,
 )
-from router.decide.exploration import USED_UP
+from router.decide.exploration.rule import USED_UP
 from router.store.records.feedback import OPERATOR, Feedback
 from router.store.records.record import Record
 from router.types import Doubles, Mask

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards import Catalog
 from router.cards.schema import Card
-from router.decide.exploration import Draw
+from router.decide.exploration.rule import Draw
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import LOAD
 from router.decide.limits import meets_facts

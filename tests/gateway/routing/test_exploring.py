@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from router.cards import Catalog
-from router.decide.exploration import ExplorationRule
+from router.decide.exploration.rule import ExplorationRule
 from router.decide.policy import Policies, Policy
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of

@@ -48,6 +48,10 @@ _HEADERS: Mapping[str, tuple[str, str]] = {
     "x-route-policy": ("string", "The policy that chose the card."),
     "x-route-quality": ("number", "The forecast quality of this card, from 0 to 1."),
     "x-route-cost-usd": ("number", "The cost of the request in US dollars; for a stream, the forecast cost."),
+    "x-route-explored": (
+        "string",
+        "Where another card answers than the choice, to learn: how probable that was, and the choice.",
+    ),
     "x-route-overhead-ms": ("number", "Milliseconds that the gateway took before it called the upstream."),
 }
 _ROUTE_HEADERS = tuple(name for name in _HEADERS if name.startswith("x-route-"))
@@ -56,6 +60,7 @@ _ROUTING_OPTIONS: Mapping[str, str] = {
     "x-route-flags": "Flags such as `cheapest,size<9B`. They override those in the body and in the model's name.",
     "x-route-policy": "The policy that chooses. It overrides the one in the body or in the model's name.",
     "x-route-session": "The conversation that the request belongs to. A conversation stays on its model while it fits.",
+    "x-route-explore": "`false` for a request that no other card may answer in order to learn how good that card is.",
     "x-route-batch": "`true` for a request that can wait: it goes to the servers for throughput where there are some.",
 }
 _FORWARDED: Mapping[str, str] = {

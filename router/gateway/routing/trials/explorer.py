@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards import Catalog
-from router.decide.exploration import MONEY_USED, SHARE_USED, UNREACHABLE, Draw
+from router.decide.exploration.rule import MONEY_USED, SHARE_USED, UNREACHABLE, Draw
 from router.decide.policy import Policy
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of
 from router.errors import BudgetError

@@ -1,10 +1,4 @@
-"""Exploration: now and then, another candidate answers than the best forecast would choose, where that may be wrong.
-
-Only a candidate is drawn of which the forecast does not exclude that it is better: its score less one standard
-deviation must be below the score of the choice. What is drawn depends on a number from outside, so a decision is
-repeated as it was. The probability with which each candidate answers, its *propensity*, is part of the decision: what a
-policy would have done can be estimated from such records (`router.analysis.off_policy`).
-"""
+"""Which candidates may be drawn for a request, how probably, and which one is."""
 
 from __future__ import annotations
 
@@ -12,13 +6,13 @@ import bisect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
 
 from router.cards.catalog import Catalog
+from router.decide.exploration.rule import Draw, ExplorationRule
 from router.decide.flags import Flags
 from router.decide.goals import loss_weight
 from router.decide.guard import confidence_of, uncertainty_of
@@ -27,11 +21,6 @@ from router.types import Doubles, Features, Forecast, Indices
 
 MOST_DRAWN = 8
 """How many candidates may be drawn for one request: spread over more, none is tried often enough to learn of it."""
-
-SHARE_USED, MONEY_USED = "the share is used up", "the money of this day is used up"
-UNREACHABLE = "the shared state does not respond"
-USED_UP = frozenset({SHARE_USED, MONEY_USED, UNREACHABLE})
-"""Why nothing may be drawn at present, whatever the request is."""
 
 _DECIMALS = 9
 _FOLLOWS_UP, _NAMED = "the conversation goes on", "the client named a plan"
@@ -44,36 +33,6 @@ _BUILT_IN_TOOLS = frozenset(
     {"code_interpreter", "computer_use", "file_search", "image_generation", "mcp", "memory", "shell", "text_editor"}
     | {"web_fetch", "web_search"}
 )
-
-
-class ExplorationRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """How much a policy explores: `share` is the greatest share of its requests that another card answers than the
-    choice, `dollars_per_day` what these may cost together in a UTC day, over all workers and gateways.
-    """
-
-    share: Annotated[float, Meta(gt=0, le=0.5)] = 0.02
-    dollars_per_day: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
-
-
-class Draw(Struct, frozen=True):
-    """What a decision needs from outside to explore.
-
-    `number` in [0, 1) decides; without one nothing is drawn, and the propensities are explained only. `prevented` is
-    why nothing may be drawn, empty where something may. `refused`: what was drawn cannot be paid, so the choice
-    answers. `no_dearer`: only cards that are forecast to cost no more than the choice may be drawn.
-    """
-
-    number: float | None = None
-    prevented: str = ""
-    refused: bool = False
-    no_dearer: bool = False
-
-
-def draw_again(exploration: Exploration | None) -> Draw | None:
-    """What a decision needs to explore as it did in a recorded one."""
-    if exploration is None:
-        return None
-    return Draw(exploration.number, exploration.prevented, exploration.refused, exploration.no_dearer)
 
 
 class Asked(NamedTuple):
