@@ -51,7 +51,7 @@ def build() -> typer.Typer:
     from router.commands import ask, doctor, gateway, init, keys, prompt, serve
     from router.commands.catalogue import adapters, cards, plans, policies
     from router.commands.history import feedback_import, records, savings
-    from router.commands.learning import canary, learn, memory, onboard, pareto, promote, solve
+    from router.commands.learning import canary, experiment, learn, memory, onboard, pareto, promote, solve
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -64,7 +64,8 @@ def build() -> typer.Typer:
     app.callback()(_root)
     routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
     history = records, savings, feedback_import
-    for module in (*routing, serve, gateway, keys, *history, learn, onboard, solve, promote, canary, memory):
+    learned = learn, onboard, solve, promote, canary, experiment, memory
+    for module in (*routing, serve, gateway, keys, *history, *learned):
         module.register(app)
     return app
 
