@@ -53,7 +53,7 @@ def _print(reports: list[ShadowReport]) -> None:
     out = console()
     for report in reports:
         out.print(f"[bold]{escape(report.target)}[/] in the shadow of the policy [bold]{escape(report.policy)}[/]")
-        failed = f", {report.failed:,} calls failed" if report.failed else ""
+        failed = f", and {report.failed:,} without an answer" if report.failed else ""
         out.print(f"{report.pairs:,} pairs of answers{failed}; all calls cost {report.spent_usd:.4g}$")
         if report.same is not None and report.same_low is not None and report.same_high is not None:
             interval = f"{100 * report.same_low:.1f}% to {100 * report.same_high:.1f}%"
