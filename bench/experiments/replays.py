@@ -102,7 +102,7 @@ def peeking(replay: Replay) -> int | None:
 
 def at_the_end(replay: Replay) -> int | None:
     """The same t-test, looked at once, when all answers are judged: valid where answers are independent."""
-    return len(replay.values) if _differs(replay.values, replay.arms.astype(np.float64))[-1] else None
+    return len(replay.values) if bool(_differs(replay.values, replay.arms.astype(np.float64))[-1]) else None
 
 
 def units_at_the_end(replay: Replay) -> int | None:
@@ -136,7 +136,8 @@ def _differs(values: Doubles, arms: Doubles) -> np.ndarray:
     (count, mean, spread), (other_count, other_mean, other_spread) = found
     error = np.sqrt(spread + other_spread)
     is_known = (np.minimum(count, other_count) >= _LEAST) & (error > 0)
-    return is_known & (np.abs(mean - other_mean) > _Z * error)
+    differs: np.ndarray = is_known & (np.abs(mean - other_mean) > _Z * error)
+    return differs
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:
@@ -155,5 +156,5 @@ def fixed_size(scores: Scores, cards: tuple[int, int], by: By, keys: int, seeds:
     means, arms = np.concatenate([unit[0] for unit in units]), np.concatenate([unit[1] for unit in units])
     first, second = means[arms == 0], means[arms == 1]
     difference = second.mean() - first.mean()
-    needed = (_Z + 0.841621) ** 2 * 2 * (first.var() + second.var()) / difference**2
+    needed = (_Z + 0.841621) ** 2 * 2 * float(first.var() + second.var()) / float(difference) ** 2
     return math.ceil(needed * (OUTCOMES_OF_KEY if by == "key" else 1))
