@@ -51,6 +51,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Estimate quality and cost of NEW beside today's policy, from judged answers.",
     ),
     "stages": ("learning.retraining.stages", "Print what each optional stage cost and brought, by kind of prompt."),
+    "experiment": (
+        "live.experiment",
+        "Print the arms of an experiment beside each other, as the running gateway knows them.",
+    ),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
     "adapters": (
         "catalogue.adapters",

@@ -107,7 +107,9 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
     reloader, availability, pool = gateway.reloader, gateway.availability, gateway.dispatcher.pool
     dashboard = Dashboard(
         None if gateway.backend is None else gateway.backend.read_records,
-        setup=lambda: catalogue.setup(reloader, availability, has_records=gateway.backend is not None),
+        setup=lambda: catalogue.setup(
+            reloader, availability, gateway.experiments, has_records=gateway.backend is not None
+        ),
         cards=lambda: catalogue.cards(reloader, availability, pool, gateway.adapter_servers),
         live=gateway.live_state,
         decide=DryRun(gateway.services).route,

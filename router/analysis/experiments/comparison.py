@@ -83,6 +83,7 @@ class _Bets:
     def __init__(self, share: float, difference: float) -> None:
         self._p, self._difference = share, difference
         self._count, self._total, self._squares = 0, 0.0, 0.0
+        self._of_all: Doubles = np.zeros((2, len(_BETS)))
         self._of_key: Doubles = np.zeros((8, 2, len(_BETS)))
 
     def add(self, value: float, place: int, *, is_second: bool) -> None:
@@ -100,16 +101,18 @@ class _Bets:
         expected = np.logaddexp(math.log(p) + stakes / p, math.log(1 - p) - stakes / (1 - p))
         while place >= len(self._of_key):
             self._of_key = np.concatenate([self._of_key, np.zeros_like(self._of_key)])
-        self._of_key[place] += (stakes / p if is_second else -stakes / (1 - p)) - expected
+        won = (stakes / p if is_second else -stakes / (1 - p)) - expected
+        self._of_key[place] += won
+        self._of_all += won
 
     def evidence(self) -> tuple[float, float]:
         """The logarithms of the e-values that the mean is greater, and that it is lower."""
-        higher, lower = _mixed(self._of_key.sum(axis=0))
+        higher, lower = _mixed(self._of_all)
         return float(higher), float(lower)
 
     def evidence_of_any_but_one(self, keys: int) -> tuple[float, float]:
         """The same, as far as it is left whichever of the first `keys` keys is left out; 0 and less with one key."""
-        left = self._of_key.sum(axis=0) - self._of_key[:keys]
+        left = self._of_all - self._of_key[:keys]
         higher, lower = _mixed(left).min(axis=0)
         return float(higher), float(lower)
 

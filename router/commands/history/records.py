@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from router.analysis.replay import Replay
     from router.store.records.feedback import Feedback
     from router.store.records.protocol import Filter, RecordStore
-    from router.store.records.record import DecisionRecord, Record
+    from router.store.records.record import DecisionRecord, Record, ShadowRecord
 
 app = typer.Typer(help="List, show and replay recorded requests.", no_args_is_help=True)
 
@@ -35,10 +35,11 @@ _NUMBERS = ("status", "tokens", "cost", "time", "calls")
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.history import feedback, move
+    from router.commands.history import feedback, move, shadow
 
     feedback.register(app)
     move.register(app)
+    shadow.register(app)
     parent.add_typer(app, name="records")
 
 
@@ -233,7 +234,7 @@ def _cells(record: Record) -> tuple[str, ...]:
         show_time(record.at),
         record.id,
         outcome.card or "-",
-        decision.policy if decision else "-",
+        decision.policy if decision else "shadow" if record.shadow else "-",
         str(outcome.status),
         _tokens(record),
         show_cost(outcome.cost_usd),
@@ -278,11 +279,19 @@ def _print_record(record: Record, given: Sequence[Feedback]) -> None:
     if usage := outcome.usage:
         lines.append(("tokens", all_tokens(usage)))
     lines.append(("cost", _cost_and_per_1000(outcome.cost_usd)))
+    if record.shadow is not None:
+        lines += _shadow_lines(record.shadow)
     for name, text in (*lines, *_decision_lines(record.decision), *feedback.lines_of(given)):
         out.print(f"{name:<10} {escape(text)}")
     if record.prompt is not None:
         out.print(f"{'prompt':<10} {len(record.prompt)} bytes (--json prints it in base64)")
     print_calls(out, record.outcome)
+
+
+def _shadow_lines(shadow: ShadowRecord) -> list[tuple[str, str]]:
+    said = {True: "the same final answer", False: "another final answer", None: "final answers cannot be compared"}
+    lines = [("shadow", f"of {shadow.of}, which {shadow.first.card} answered (policy {shadow.policy})")]
+    return lines if shadow.second is None else [*lines, ("compared", said[shadow.same])]
 
 
 def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
@@ -308,6 +317,8 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
         from router.commands.render import exploration_in_words
 
         lines.append(("explores", exploration_in_words(decision.exploration)))
+    if (arm := decision.experiment) is not None:
+        lines.append(("experiment", f"{arm.name}: arm {arm.arm}"))
     if decision.is_batch:
         lines.append(("batch", "the request can wait"))
     if decision.flags:

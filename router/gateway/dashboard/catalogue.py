@@ -16,13 +16,16 @@ from router.dispatch.pool.pool import DeploymentPool
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.experiments import Experiments
 
 # What a card is called with says nothing about the model, and a header may hold a secret.
 _NOT_SHOWN = frozenset({"headers", "api_key_env", "proxy", "ca_bundle", "examples", "not_examples"})
 
 
-def setup(reloader: ConfigReloader, availability: AvailabilityMonitor, *, has_records: bool) -> dict[str, Any]:
-    """The policies, plans, goals and names of cards, and the state of the gateway."""
+def setup(
+    reloader: ConfigReloader, availability: AvailabilityMonitor, experiments: Experiments, *, has_records: bool
+) -> dict[str, Any]:
+    """The policies, plans, goals and names of cards, the state of the gateway, and how its experiments stand."""
     active = reloader.current
     router = active.router
     return {
@@ -38,6 +41,7 @@ def setup(reloader: ConfigReloader, availability: AvailabilityMonitor, *, has_re
         "cards": [card.id for card in router.catalog],
         "callable": availability.callable_cards,
         "policies": [_plain(policy) for policy in router.policies.values()],
+        "experiments": experiments.standings(),
     }
 
 

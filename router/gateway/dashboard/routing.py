@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
+from router.analysis.experiments.shadows import ShadowReport, shadows_in
 from router.analysis.savings import Savings, savings
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.dashboard.sample import SIZE, Sample, spread
 from router.perceive.predictor import Predictor
 from router.store.records.feedback import Feedback
-from router.store.records.protocol import RecordStore
+from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 from router.types import Floats
@@ -96,7 +97,8 @@ class NoveltySpan(Struct, frozen=True):
 class Routing(Struct, frozen=True):
     """What a sample of `requests` out of `of` routed requests shows. `judged` is the number of answers with feedback.
 
-    `domains` is empty where the predictor reads none, and `domains_problem` says why.
+    `domains` is empty where the predictor reads none, and `domains_problem` says why. `shadows` are the newest answers
+    for nobody beside those of clients.
     """
 
     requests: int
@@ -109,6 +111,7 @@ class Routing(Struct, frozen=True):
     domains: list[DomainCell]
     domains_problem: str | None
     novelty: list[NoveltySpan]
+    shadows: list[ShadowReport]
 
 
 def routing(records: RecordStore, since_s: float, until_s: float, active: ActiveConfig) -> Routing:
@@ -129,6 +132,7 @@ def routing(records: RecordStore, since_s: float, until_s: float, active: Active
         cells,
         problem,
         _novelty(read, vectors, predictor),
+        shadows_in(records.tail(SIZE, Filter(surface="shadow", since=since_s), prompts=False)),
     )
 
 

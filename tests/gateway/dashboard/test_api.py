@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from router.gateway.learning.drift import DRIFT
 from router.gateway.learning.memories import basis_of
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
+from router.store.records.record import Record, ShadowRecord, Side
 from router.store.records.sqlite import SqliteRecords
 from router.store.state.protocol import Blob
 from router.store.state.sqlite import SqliteState
+from router.types import Outcome
 from tests.dispatch.lora.scripted import ScriptedVllm, running
 from tests.gateway.adapters.setup import make_cards, router_of
 from tests.gateway.dashboard.conftest import HOSTED
@@ -305,3 +308,18 @@ def test_the_keys_of_a_cards_servers_are_not_shown() -> None:
         [shown] = read(client, "cards")["cards"]
     assert [place["base_url"] for place in shown["facts"]["deployments"]] == [place.base_url for place in places]
     assert "SECRET_NAME" not in json.dumps(shown)
+
+
+def test_answers_of_shadows_are_beside_those_of_clients_and_experiments_in_the_setup(
+    shipped: Router, tmp_path: Path
+) -> None:
+    first, second = Side("small", 10, 400.0, cost_usd=0.001), Side("large", 20, 900.0, cost_usd=0.01)
+    shadow = ShadowRecord("r1", "default", first, second, same=True)
+    outcome = Outcome(200, 900.0, card="large", cost_usd=0.01)
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([Record("s1", time.time(), "shadow", "large", False, outcome, shadow=shadow)], 1.0)
+    with served(make_app(make_gateway(shipped, backend=FolderBackend(tmp_path)))) as url:
+        (report,) = httpx.get(f"{url}/dashboard/api/routing", trust_env=False).json()["shadows"]
+        setup = httpx.get(f"{url}/dashboard/api/setup", trust_env=False).json()
+    assert (report["policy"], report["target"], report["pairs"], report["same"]) == ("default", "large", 1, 1.0)
+    assert setup["experiments"] == {}

@@ -18,7 +18,7 @@ const NOT_COMPARED = "Nothing to compare yet: routed requests with a complete an
 
 export async function routing(holder, { filters, signal }) {
   const hours = WINDOWS[filters.get("hours")] ? filters.get("hours") : "168";
-  const [found, saved] = await Promise.all([api(`routing?hours=${hours}`, undefined, signal), api(`savings?hours=${hours}`, undefined, signal)]);
+  const [found, saved, setup] = await Promise.all([api(`routing?hours=${hours}`, undefined, signal), api(`savings?hours=${hours}`, undefined, signal), api("setup", undefined, signal)]);
   replace(holder,
     h("h1", {}, "Routing"), timeFilter("routing", hours),
     h("p", { class: "hint" }, found.of ? sampled(found.requests, found.of) : NO_REQUESTS),
@@ -41,6 +41,8 @@ export async function routing(holder, { filters, signal }) {
         { name: "mean feedback", number: true, of: (row) => row.feedback, show: show.quality },
       ], found.calibration, { empty: "No feedback in this time. Clients send it to POST /v1/feedback with the id of an answer." }),
       h("p", { class: "hint" }, "Whoever gives feedback decides which answers are judged, so a difference may come from that choice, too."))),
+    experiments(setup.experiments ?? {}),
+    shadows(found.shadows),
     h("section", {}, h("h2", {}, "Plans"), table("plans", [
       { name: "plan", of: (row) => row.plan },
       { name: "requests", number: true, of: (row) => row.requests, show: show.count },
@@ -55,6 +57,42 @@ export async function routing(holder, { filters, signal }) {
       { name: "what became of the answers", of: (row) => Object.entries(row.verdicts).map(([verdict, count]) => `${verdict} ${count}`).join(", ") },
       { name: "cost of a call", number: true, of: (row) => row.cost_usd / row.calls, show: show.usd },
     ], found.roles)] : null));
+}
+
+const METRICS = { feedback: (value) => value.toFixed(3), cost: show.usd, latency: (value) => `${value.toFixed(0)} ms` };
+
+function experiments(standings) {
+  const rows = Object.entries(standings).flatMap(([name, one]) => one.arms.map((arm, place) => ({ name, one, arm, beside: place ? one.differences[place - 1] : null, of: one.names[place] })));
+  if (!rows.length) return null;
+  const value = (row, number) => (number === null || number === undefined ? "" : METRICS[row.one.metric](number));
+  return h("section", {}, h("h2", {}, "Experiments"), table("experiments", [
+    { name: "experiment", of: (row) => row.name },
+    { name: "arm", of: (row) => row.of },
+    { name: "by", of: (row) => row.one.by },
+    { name: "units", number: true, of: (row) => row.arm.units, show: show.count },
+    { name: "metric", of: (row) => row.one.metric },
+    { name: "mean", of: (row) => value(row, row.arm.mean) },
+    { name: "beside the first arm", of: (row) => value(row, row.beside?.difference) },
+    { name: "at least", of: (row) => value(row, row.beside?.low) },
+    { name: "at most", of: (row) => value(row, row.beside?.high) },
+    { name: "state", of: (row) => (row.one.stopped_s === null ? "running" : `ended, all go to ${row.one.goes_to}`) },
+  ], rows), h("p", { class: "hint" }, "The intervals hold however often you look."));
+}
+
+function shadows(reports) {
+  if (!reports.length) return null;
+  const both = (row, name, form) => (row.first && row.first[name] !== null && row.second[name] !== null ? `${form(row.first[name])} → ${form(row.second[name])}` : "");
+  return h("section", {}, h("h2", {}, "Shadows"), table("shadows", [
+    { name: "policy", of: (row) => row.policy },
+    { name: "in the shadow", of: (row) => row.target, show: cardLink },
+    { name: "pairs", number: true, of: (row) => row.pairs, show: show.count },
+    { name: "failed", number: true, of: (row) => row.failed, show: show.count },
+    { name: "same final answer", of: (row) => (row.same === null ? "" : `${show.share(row.same)} of ${row.compared}`) },
+    { name: "graders", of: (row) => both(row, "grade", (value) => value.toFixed(2)) },
+    { name: "refused", of: (row) => both(row, "refused", show.share) },
+    { name: "cost", of: (row) => both(row, "cost_usd", show.usd) },
+    { name: "median time", of: (row) => both(row, "median_ms", (value) => `${value.toFixed(0)} ms`) },
+  ], reports), h("p", { class: "hint" }, "The newest answers that no client got, beside those that clients got: from → to."));
 }
 
 function of(guards, row) {

@@ -1,0 +1,1 @@
+"""How often experiments err, and how soon they end, on real outcomes."""
