@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.learning.shared_state import State, Store, with_state
+from router.commands.live.shared_state import State, Store, with_state
 from router.errors import CallerError, did_you_mean
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from router.dispatch.pool.pool import DeploymentPool
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor
-from router.gateway.routing.experiments import Experiments
+from router.gateway.routing.trials.experiments import Experiments
 
 # What a card is called with says nothing about the model, and a header may hold a secret.
 _NOT_SHOWN = frozenset({"headers", "api_key_env", "proxy", "ca_bundle", "examples", "not_examples"})
