@@ -16,7 +16,7 @@ from router.decide.plans.spec import (
     Samples,
     Segments,
 )
-from router.formats.yaml_file import KeyPath
+from router.formats.parsed_files import KeyPath
 
 
 def members_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, Member]]:
