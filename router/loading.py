@@ -13,7 +13,7 @@ from router.decide.plans.catalog import load_plans
 from router.decide.plans.forecast.columns import Columns
 from router.decide.policy import load_policies
 from router.errors import ArtifactError, CallerError
-from router.formats.parsed_files import remembered
+from router.formats.yaml.parsed import remembered
 from router.perceive.ability.evidence import load_evidence
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from router.cards.catalog import load_catalog
 from router.errors import ConfigurationError
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
 
 _OWN_LADDERS = re.compile(r"lmarena_\w+|aa_index_4_3")
 

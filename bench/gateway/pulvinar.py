@@ -12,7 +12,7 @@ import yaml
 from bench.gateway.contender import Contender
 from bench.gateway.processes import Start, free_port
 from router import settings
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
 
 _ROOT = Path(__file__).parents[2]
 ROUTED, NAMED = "Pulvinar, routing on", "Pulvinar, routing off"

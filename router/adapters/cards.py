@@ -15,7 +15,7 @@ from router.adapters.folder import Adapter, file_hash, tokenizer_hash
 from router.cards.catalog import load_card
 from router.cards.schema import Card
 from router.errors import ConfigurationError
-from router.formats.yaml_file import convert
+from router.formats.yaml.file import convert
 
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_ID = 128

@@ -23,7 +23,7 @@ from router.cards.machine.columns import Machines, machines_of
 from router.cards.machine.speeds import Speed
 from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
-from router.formats.yaml_file import load, read_yaml, yaml_files
+from router.formats.yaml.file import load, read_yaml, yaml_files
 from router.types import Indices
 
 _CHECKS = (("base", base_problem), ("lora_slots", slots_problem), ("lineage.of", canary_problem))

@@ -26,8 +26,8 @@ from router.decide.trials.checks import problems_of
 from router.decide.trials.spec import ExperimentSpec, Shadow, Trials
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
-from router.formats.parsed_files import KeyPath
-from router.formats.yaml_file import load, yaml_files
+from router.formats.yaml.file import load, yaml_files
+from router.formats.yaml.parsed import KeyPath
 
 ExactAnswers = Mapping[
     Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from router.errors import FileError
 from router.formats.json import read_json
-from router.formats.yaml_file import bytes_of
+from router.formats.yaml.file import bytes_of
 
 _MAX_BYTES = 10_000_000
 

@@ -11,7 +11,7 @@ from router.cards.catalog import load_card
 from router.cards.price import Price
 from router.cards.sources import litellm_map
 from router.formats.quantities import Dollars, read_quantity
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
 from router.learn.data.facts import load_facts
 
 ROOT = Path(__file__).parents[2]

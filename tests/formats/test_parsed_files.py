@@ -6,8 +6,8 @@ import pytest
 
 from router.errors import FileError
 from router.formats import yaml_document
-from router.formats.parsed_files import remembered
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
+from router.formats.yaml.parsed import remembered
 
 TEXT = "id: a\nprice: {input: 1.5, output: 3}\ntags: [x, 'yes', no]\nempty:\n"
 

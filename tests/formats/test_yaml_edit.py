@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from router.errors import CallerError
-from router.formats.yaml_edit import set_in_mapping, set_keys
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.edit import set_in_mapping, set_keys
+from router.formats.yaml.file import read_yaml
 
 
 @pytest.mark.parametrize(

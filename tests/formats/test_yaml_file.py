@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from router.errors import FileError
 from router.formats.quantities import TokenCount
-from router.formats.yaml_file import load, read_yaml
+from router.formats.yaml.file import load, read_yaml
 
 
 class Window(Struct, forbid_unknown_fields=True):

@@ -59,7 +59,7 @@ def import_adapters(
     from router.adapters import cards as adapter_cards
     from router.adapters.folder import adapter_folders, read_adapter
     from router.cards import load_catalog
-    from router.formats.yaml_file import yaml_files
+    from router.formats.yaml.file import yaml_files
 
     serving = _serving(server, base_url, slots, gguf)
     existing = list(load_catalog(out)) if out is not None and out.is_dir() and any(yaml_files(out)) else []
@@ -188,8 +188,8 @@ def _serve(out: Path, cards: list[Card], imported: list[str], serving: Serving) 
     """Say on the cards of the bases how the adapters are served. Returns lines for the user."""
     from router.adapters.served import base_facts
     from router.cards.catalog import load_card
-    from router.formats.yaml_edit import set_keys
-    from router.formats.yaml_file import yaml_files
+    from router.formats.yaml.edit import set_keys
+    from router.formats.yaml.file import yaml_files
 
     bases = {card.base for card in cards if card.id in imported and card.withheld is None}
     if len(bases) > 1 and serving.base_url is not None:

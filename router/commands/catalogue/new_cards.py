@@ -16,7 +16,7 @@ from router.cards import Card, Catalog, load_catalog
 from router.cards.catalog import load_card
 from router.cards.sources.local_models import Facts
 from router.dispatch.discovery.local_models import LocalModel, described_by
-from router.formats.yaml_file import yaml_files
+from router.formats.yaml.file import yaml_files
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _HEAD = """\

@@ -151,7 +151,7 @@ def _promote_card(
             router = Router.default(cards, policies, artifact)
             routed = _routed(router, pairs, measured, recorded, (old_id, new_id), policy, flags, sample)
     if write is not None and result.promoted:
-        from router.formats.yaml_edit import set_in_mapping
+        from router.formats.yaml.edit import set_in_mapping
 
         set_in_mapping(write, "lineage", "state", "promoted")
     if as_json:
@@ -189,7 +189,7 @@ def _budget(negative: str | None, least: str | None) -> Budget:
 def _check_file(file: Path, card: str) -> None:
     """Raise where `file` is not that of the card, before anything takes time."""
     from router.cards.schema import Card
-    from router.formats.yaml_file import load
+    from router.formats.yaml.file import load
 
     found, _ = load(file, Card, "a card (keys and values)")
     if found.id != card:

@@ -35,8 +35,8 @@ def start(
     """Set lineage.state, of and share in a card's file, and begin its trial anew. A running gateway follows."""
     from router.cards.schema import Card
     from router.formats.quantities import Share, read_quantity
-    from router.formats.yaml_edit import set_in_mapping
-    from router.formats.yaml_file import load
+    from router.formats.yaml.edit import set_in_mapping
+    from router.formats.yaml.file import load
 
     card, _ = load(file, Card, "a card (keys and values)")
     try:

@@ -13,8 +13,8 @@ from router.decide.plans.checks import problems_of, unknown_cards
 from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean, excerpt
-from router.formats.parsed_files import KeyPath
-from router.formats.yaml_file import convert, read_mapping, yaml_files
+from router.formats.yaml.file import convert, read_mapping, yaml_files
+from router.formats.yaml.parsed import KeyPath
 
 
 class Plans(Mapping[str, PlanSpec]):

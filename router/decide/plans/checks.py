@@ -22,7 +22,7 @@ from router.decide.plans.spec import (
     Segments,
 )
 from router.errors import FlagError, did_you_mean
-from router.formats.parsed_files import KeyPath
+from router.formats.yaml.parsed import KeyPath
 
 _CONTENT = ("text", "image", "audio", "video", "pdf")
 """What a stage of a chain may consume and produce."""

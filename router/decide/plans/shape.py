@@ -16,7 +16,7 @@ from router.decide.plans.spec import (
     Samples,
     Segments,
 )
-from router.formats.parsed_files import KeyPath
+from router.formats.yaml.parsed import KeyPath
 
 
 def members_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, Member]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from router.cards.catalog import Catalog
 from router.decide.trials.spec import ExperimentSpec, Shadow, Trials
 from router.errors import FileError, did_you_mean
-from router.formats.parsed_files import KeyPath
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
+from router.formats.yaml.parsed import KeyPath
 
 _Problem = tuple[KeyPath, str]
 

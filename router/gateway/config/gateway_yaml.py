@@ -22,7 +22,7 @@ from router.dispatch.bounds.share import Shares
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import ByteCount, Days, OptionalSeconds, Seconds, TokenCount
-from router.formats.yaml_file import load
+from router.formats.yaml.file import load
 from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.body import JsonLimits
 from router.gateway.http.client.address import TrustedProxies

@@ -29,7 +29,7 @@ from router.decide.policy import Policies
 from router.errors import ConfigurationError, FileError, InvalidKeyError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Dollars
-from router.formats.yaml_file import convert, read_mapping
+from router.formats.yaml.file import convert, read_mapping
 
 _LOG = logging.getLogger(__name__)
 PREFIX = "pv-"

@@ -23,7 +23,7 @@ from router.decide.policy import Policies
 from router.errors import CallerError, ConfigurationError
 from router.formats.files import lock, replace_file
 from router.formats.quantities import read_quantity
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
 from router.gateway.config.keys import Key, Keys, load_keys, problems_of
 
 # It contains no secrets, and the service that reads it may run as another user than the one who adds keys.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from router.cards.catalog import Catalog
 from router.errors import ConfigurationError, FileError, did_you_mean
-from router.formats.yaml_file import read_yaml, yaml_files
+from router.formats.yaml.file import read_yaml, yaml_files
 from router.gateway.config.keys import Keys
 
 

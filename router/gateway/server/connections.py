@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.client.address import plain
-from router.gateway.server.head import is_health
+from router.gateway.server.http.head import is_health
 from router.gateway.server.waiting import Waiting, WaitingRoom
 
 SURPLUS = 32

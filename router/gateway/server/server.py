@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from router.gateway.server.acceptor import Acceptor
 from router.gateway.server.connections import Connections
-from router.gateway.server.protocol import HttpProtocol
+from router.gateway.server.http.protocol import HttpProtocol
 from router.gateway.server.workers import unblock_signals
 
 

@@ -20,9 +20,9 @@ from router.cards.facts import ModelFacts, facts_of, plain_facts
 from router.cards.price import Price
 from router.cards.schema import Benchmark
 from router.errors import FileError
-from router.formats.parsed_files import KeyPath
 from router.formats.quantities import Day, Size
-from router.formats.yaml_file import convert, read_mapping
+from router.formats.yaml.file import convert, read_mapping
+from router.formats.yaml.parsed import KeyPath
 
 __all__ = ["ModelFacts", "load_facts"]
 

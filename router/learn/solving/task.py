@@ -15,8 +15,8 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.limits import Limit
 from router.errors import CallerError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
-from router.formats.parsed_files import KeyPath
-from router.formats.yaml_file import convert, read_mapping
+from router.formats.yaml.file import convert, read_mapping
+from router.formats.yaml.parsed import KeyPath
 from router.learn.data.prompts import Prompt, PromptRow
 from router.learn.onboarding.probes import Probe, probe_of
 from router.wire.chat.request import ChatRequest

@@ -20,7 +20,7 @@ from router.formats.quantities import ByteCount, Seconds
 from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.server.connections import Connections
-from router.gateway.server.protocol import HttpProtocol
+from router.gateway.server.http.protocol import HttpProtocol
 from tests.gateway.servers import served, wait_for
 
 KIB = 2**10

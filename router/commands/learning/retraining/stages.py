@@ -63,8 +63,8 @@ def stages(
 def _turn_off(file: Path, report: StageReport) -> dict[str, list[str]]:
     """Write what does not pay into `stages_off` of a policy; what was off stays off. Returns what is new."""
     from router.decide.policy import Policy
-    from router.formats.yaml_edit import set_keys
-    from router.formats.yaml_file import load
+    from router.formats.yaml.edit import set_keys
+    from router.formats.yaml.file import load
 
     policy, _ = load(file, Policy, "a policy (keys and values)")
     found = {plan: kinds for plan, kinds in report.not_paying().items() if plan in policy.plans}

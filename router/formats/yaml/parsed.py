@@ -19,7 +19,7 @@ Parsed = tuple[Any, dict[KeyPath, int]]
 """A document, and the line of every key and list item."""
 
 _RULES = b"1"
-"""Changes with the rules of `router.formats.yaml_document`: what was parsed by others is parsed again."""
+"""Changes with the rules of `router.formats.yaml.document`: what was parsed by others is parsed again."""
 
 _MOST_FILES = 1_000
 

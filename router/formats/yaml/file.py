@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from router.errors import ConfigurationError, FileError, did_you_mean
-from router.formats.parsed_files import PARSED, KeyPath
 from router.formats.quantities import read_quantity
+from router.formats.yaml.parsed import PARSED, KeyPath
 
 _ERROR_PATH = re.compile(r" - at `(?:key in )?\$?(.*?)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
@@ -76,7 +76,7 @@ def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
 
 def _parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
     # Imported here, since it compiles long patterns: a decision on the command line finds its files parsed.
-    from router.formats.yaml_document import parsed
+    from router.formats.yaml.document import parsed
 
     return parsed(text, file)
 

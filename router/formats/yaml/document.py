@@ -1,4 +1,4 @@
-"""Texts in YAML as plain values, with the line of every key and list item; see `router.formats.yaml_file`."""
+"""Texts in YAML as plain values, with the line of every key and list item; see `router.formats.yaml.file`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from router.errors import FileError
-from router.formats.parsed_files import KeyPath
+from router.formats.yaml.parsed import KeyPath
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)

@@ -10,7 +10,7 @@ import yaml
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.formats.files import replace_file
-from router.formats.yaml_file import read_yaml
+from router.formats.yaml.file import read_yaml
 
 
 def set_in_mapping(file: Path, key: str, inner: str, value: str) -> None:
