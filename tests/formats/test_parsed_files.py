@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import FileError
-from router.formats import yaml_document
+from router.formats.yaml import document as yaml_document
 from router.formats.yaml.file import read_yaml
 from router.formats.yaml.parsed import remembered
 
