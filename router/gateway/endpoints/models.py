@@ -17,7 +17,7 @@ from router.decide.plans.spec import PREFIX
 from router.decide.policy import Policies
 from router.errors import FieldError
 from router.gateway.config.keys import NO_KEYS, Key, Keys
-from router.gateway.routing.selection import plans_of, unknown_model
+from router.gateway.routing.plan_names import plans_of, unknown_model
 
 _MAX_SHOWN_CHARACTERS = 100
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000

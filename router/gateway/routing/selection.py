@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -17,10 +17,8 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.goals import LOAD
 from router.decide.limits import meets_facts
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
-from router.decide.plans.catalog import Plans
-from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import PREFIX, PlanSpec
-from router.decide.policy import Policies, Policy
+from router.decide.policy import Policy
 from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
 from router.dispatch.configured import unsupported_api
@@ -33,9 +31,6 @@ from router.errors import (
     NoCandidateError,
     PermissionDeniedError,
     PromptFlagError,
-    UnknownModelError,
-    did_you_mean,
-    excerpt,
 )
 from router.formats.text import shortened
 from router.gateway.config.keys import Key
@@ -44,6 +39,7 @@ from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.plan_names import named_plan, unknown_model
 from router.gateway.routing.refusals import refused_by, unsupported
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.gateway.routing.trials.canaries import Canaries
@@ -183,7 +179,7 @@ class Selector:
         if request.surface.api == "embeddings":
             raise FieldError("model", "must name a card: vectors of different models cannot be compared")
         policy = _policy(request, target, options)
-        named = None if target.plan is None else _named_plan(request, target.plan, policy)
+        named = None if target.plan is None else named_plan(request, target.plan, policy)
         flags = options.added_to(parse_flags(target.flag_text))
         run = runner(request.is_large)
         chat = await run(read_request, request.surface.api, request.body)
@@ -334,11 +330,6 @@ class Selector:
         return reasons
 
 
-def unknown_model(name: str, usable: Iterable[str] = ()) -> UnknownModelError:
-    """The error for an unknown model, with a similar one of the names that the key may use."""
-    return UnknownModelError(f'there is no model "{excerpt(name)}"{did_you_mean(name, usable)}')
-
-
 def _asked(request: GatewayRequest, name: str) -> str:
     """What the client wrote: the target of an alias may be a card that it must not learn of."""
     asked = request.body.get("model")
@@ -368,29 +359,6 @@ def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) ->
     if request.key is not None and not request.key.allows_policy(name):
         raise unknown_model(f"auto/{name}")
     return request.active.router.policies.named(name)
-
-
-def plans_of(key: Key | None, policies: Policies, plans: Plans, hidden: Collection[str] = ()) -> tuple[str, ...]:
-    """The plans that a key may name: those of its policies where these alone choose, else all but those that name a
-    card which is `hidden` from it. Their members must be cards that the key allows like any other.
-    """
-    ids = plans.ids
-    if hidden:
-        ids = tuple(name for name in ids if not any(card in hidden for card in cards_named_in(plans[name])))
-    if key is None or not key.only_narrows:
-        return ids
-    used = {name for policy in policies.values() if key.allows_policy(policy.id) for name in policy.plans}
-    return tuple(name for name in ids if name in used)
-
-
-def _named_plan(request: GatewayRequest, name: str, policy: Policy) -> str:
-    """The id of the plan that the client named. Raises UnknownModelError where there is none that the key may use."""
-    router, key = request.active.router, request.key
-    allowed = plans_of(key, router.policies, router.plans, request.active.keys.hidden(key))
-    # Where the key's policies alone choose, this policy must have the plan.
-    if name not in allowed or (key is not None and key.only_narrows and name not in policy.plans):
-        raise unknown_model(f"{PREFIX}{name}", tuple(f"{PREFIX}{each}" for each in allowed))
-    return name
 
 
 def _added(unavailable: Mapping[str, str], refused: Mapping[str, str]) -> Mapping[str, str]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from router.gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS, POLLED_METRICS, AdapterCounts, Metrics
+from router.gateway.telemetry.metrics import POLLED_METRICS, AdapterCounts, Metrics
+from router.gateway.telemetry.specs import COUNTERS, GAUGES, HISTOGRAMS
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records

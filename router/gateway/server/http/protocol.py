@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 
 from router.gateway.http.client.address import UNIX, plain
 from router.gateway.http.client.sending import CONNECTION, ClientConnection
-from router.gateway.server.http import head
 from router.gateway.server.connections import Connections, address_of
+from router.gateway.server.http import head
 from router.gateway.server.http.flow import HELD_BYTES, Flow
 from router.gateway.server.http.head import Refusal, head_problem, response_to
 from router.gateway.server.http.joined import JoinedHead
