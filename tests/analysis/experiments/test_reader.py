@@ -12,7 +12,7 @@ from router.store.records.feedback import Feedback
 from router.store.records.record import Record
 from router.store.records.sqlite import SqliteRecords
 from router.store.records.sqlite_feedback import SqliteFeedback
-from router.types import ExperimentChoice
+from router.trials import ExperimentChoice
 from tests.gateway.telemetry.records import DECISION, a_record
 
 SPEC = ExperimentSpec("try", (ArmSpec(policy="default"), ArmSpec(policy="cheap")), outcomes=2)
