@@ -5,9 +5,11 @@ Variables are read when a function is called, never at import.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from router.errors import ConfigurationError
@@ -241,6 +243,20 @@ def prepare_ray() -> None:
     """Set the variables that Ray reads at import, unless they are set: no usage statistics, GPUs left visible."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+@contextlib.contextmanager
+def importing_alike() -> Iterator[None]:
+    """Let processes that are started in this context find modules where this one does, such as in a checkout."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _folder(override_name: str, name: str) -> Path:

@@ -5,15 +5,19 @@ Its pages are common to all workers as long as nobody writes to them. Each worke
 
 from __future__ import annotations
 
+import contextlib
 import gc
 
 from router import settings
+from router.errors import PulvinarError
 from router.gateway.server import serve
 from router.loading import load_encoder
 
 __all__ = ["serve"]
 
-load_encoder(settings.STATIC_ENCODER)
+# Each worker reports what is wrong with the files.
+with contextlib.suppress(PulvinarError):
+    load_encoder(settings.STATIC_ENCODER)
 # The garbage collector would write to every object that it visits, and so copy its page.
 gc.collect()
 gc.freeze()

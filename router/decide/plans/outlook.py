@@ -8,7 +8,6 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from msgspec import Struct
 
 from router.decide.goals import Scale
@@ -113,10 +112,8 @@ class Costs:
 
     def __init__(self, forecast: Forecast, counted_usd: Doubles, input_usd_per_mtok: Doubles) -> None:
         self.counted_usd, self.input_usd_per_mtok = counted_usd, input_usd_per_mtok
-        columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
-        qualities = columns[:_COUNT_OF_QUALITIES]
-        qualities[np.isnan(qualities)] = 0.0
-        self._of_cards = columns.T
+        # Plans call few of the cards, so their values are read one by one.
+        self._columns = (*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd)
         self._read: dict[int, list[float]] = {}
 
     def of(self, members: Members, calls: Sequence[int]) -> Calls:
@@ -130,7 +127,7 @@ class Costs:
     def _of_card(self, card: int) -> list[float]:
         found = self._read.get(card)
         if found is None:
-            found = self._read[card] = self._of_cards[card].tolist()
+            found = self._read[card] = _known([column.item(card) for column in self._columns])
         return found
 
     def _of_part(self, part: Forecast, card: int) -> list[float]:

@@ -16,7 +16,7 @@ from router.decide import goals
 from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
-from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
+from router.decide.plans.forecast.columns import MEASURED_KINDS, NO_COLUMNS, Columns
 from router.decide.plans.forecast.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, Price, figures_of
@@ -104,9 +104,9 @@ class PlanRows:
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
         columns = self._columns
-        known = [(position, row.figures) for position, row in enumerate(self.rows, self._cards) if row.figures]
-        if known:
-            columns[:, [position for position, _ in known]] = np.array([_forecast_of(own) for _, own in known]).T
+        for position, row in enumerate(self.rows, self._cards):
+            if row.figures is not None:
+                columns[:, position] = _forecast_of(row.figures)
         compared = forecast.compared
         if compared is not None:
             own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
@@ -207,8 +207,9 @@ class PlanRows:
         if first is not None and members.calls[0] != first:
             problem = f"the conversation's card {self._inputs.catalog.ids[first]} is not the plan's first member"
         column = None
-        if self._measured:
-            column = self._measured.of(spec, tuple(self._inputs.catalog.ids[card] for card in members.calls))
+        if self._measured and isinstance(spec, MEASURED_KINDS):
+            ids = self._inputs.catalog.ids
+            column = self._measured.of(spec, tuple([ids[card] for card in members.calls]))
         figures = figures_of(spec, members, self._costs, price, self._constants, column)
         if not problem and isinstance(spec, Panel):
             problem = self._too_much_to_read(members, features)

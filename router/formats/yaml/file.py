@@ -18,6 +18,8 @@ from router.errors import ConfigurationError, FileError, did_you_mean
 from router.formats.quantities import read_quantity
 from router.formats.yaml.parsed import PARSED, KeyPath
 
+__all__ = ["KeyPath", "bytes_of", "convert", "load", "read_mapping", "read_yaml", "yaml_files"]
+
 _ERROR_PATH = re.compile(r" - at `(?:key in )?\$?(.*?)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")

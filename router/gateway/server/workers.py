@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
+from router import settings
 from router.errors import ConfigurationError, PassingError, PulvinarError
 
 _POLL_INTERVAL_S = 0.1
@@ -50,7 +51,8 @@ def start_sharing(module: str) -> bool:
     # A service manager signals all processes, and this one must not end before its workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
     try:
-        forkserver.ensure_running()
+        with settings.importing_alike():
+            forkserver.ensure_running()
     finally:
         unblock_signals()
     return True

@@ -23,6 +23,9 @@ LEAST = 0.02
 
 Weights = tuple[float, ...]
 
+MEASURED_KINDS = (Cascade, Committee)
+"""The kinds of plans of which answers can show what they achieve."""
+
 
 class Measured(NamedTuple):
     """What a column is of: a kind of plan, the ids of its cards, the equal answers that end a vote (0 where there is
@@ -37,7 +40,7 @@ class Measured(NamedTuple):
 
 def measured_as(plan: PlanSpec, members: tuple[str, ...]) -> Measured | None:
     """What the column of a plan with these members is of; None where answers cannot show what it achieves."""
-    if not isinstance(plan, Cascade | Committee) or plan.gate == "prior":
+    if not isinstance(plan, MEASURED_KINDS) or plan.gate == "prior":
         return None
     threshold = plan.gate.threshold if isinstance(plan.gate, FixedGate) else None
     return Measured(plan.kind, members, plan.agree if isinstance(plan, Committee) else 0, threshold)
