@@ -18,7 +18,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_FOLDER = "router/perceive"
+_FOLDER = "router/perceive/kernel"
 
 
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg]

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent
-IN_TREE = SOURCES.parent / "router" / "perceive"
+IN_TREE = SOURCES.parent / "router" / "perceive" / "kernel"
 ZIGLANG = "ziglang==0.17.1"
 """The compiler as a package, for machines without one (MIT licence). Another version may give other bits."""
 

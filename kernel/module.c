@@ -10,7 +10,7 @@
 #ifndef PULVINAR_SOURCES
 #define PULVINAR_SOURCES "unknown"
 #endif
-/* Raised with every change of what router/perceive/kernel.py passes or gets. */
+/* Raised with every change of what router/perceive/kernel/__init__.py passes or gets. */
 #define INTERFACE 2
 
 #define ISA(name) name##_baseline
@@ -782,12 +782,12 @@ METHODS(projection, project)
 METHODS(cards, forecast)
 
 static PyType_Spec specs[] = {
-    {"router.perceive._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
-    {"router.perceive._kernel.Table", sizeof(Stage), 0, 0, table_slots},
-    {"router.perceive._kernel.Surface", sizeof(Stage), 0, 0, surface_slots},
-    {"router.perceive._kernel.Reading", sizeof(Stage), 0, 0, reading_slots},
-    {"router.perceive._kernel.Projection", sizeof(Stage), 0, 0, projection_slots},
-    {"router.perceive._kernel.Cards", sizeof(Stage), 0, 0, cards_slots},
+    {"router.perceive.kernel._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
+    {"router.perceive.kernel._kernel.Table", sizeof(Stage), 0, 0, table_slots},
+    {"router.perceive.kernel._kernel.Surface", sizeof(Stage), 0, 0, surface_slots},
+    {"router.perceive.kernel._kernel.Reading", sizeof(Stage), 0, 0, reading_slots},
+    {"router.perceive.kernel._kernel.Projection", sizeof(Stage), 0, 0, projection_slots},
+    {"router.perceive.kernel._kernel.Cards", sizeof(Stage), 0, 0, cards_slots},
 };
 
 static int execute(PyObject *module)

@@ -62,7 +62,7 @@ def main() -> int:
 def check(wheel: Path, system: str, build: ModuleType) -> str:
     """What was found, in words. Raises AssertionError for a wheel that must not be published."""
     with zipfile.ZipFile(wheel) as archive:
-        member = f"router/perceive/{build.name_for(system)}"
+        member = f"router/perceive/kernel/{build.name_for(system)}"
         content = archive.read(member)
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         tag = wheel.stem.split("-", 2)[2]

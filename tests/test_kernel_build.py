@@ -70,7 +70,7 @@ def test_a_wheel_has_the_compiled_kernel_and_the_tag_of_the_stable_abi(
     wheel, _ = wheel_of(tree, tmp_path)
     assert "-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
-        assert build.digest().encode() in archive.read(f"router/perceive/{build.name_for(sys.platform)}")
+        assert build.digest().encode() in archive.read(f"router/perceive/kernel/{build.name_for(sys.platform)}")
         assert not any(name.startswith("kernel/") for name in archive.namelist())
     assert not list((tree / "router").rglob("_kernel*"))
 

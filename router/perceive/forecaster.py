@@ -12,8 +12,8 @@ from router.cards.catalog import Catalog
 from router.cards.machine.speeds import factors
 from router.perceive import kernel
 from router.perceive.ability.local import LocalEvidence
-from router.perceive.compiled import CompiledCards, Known
 from router.perceive.exact import exp
+from router.perceive.kernel.cards import CompiledCards, Known
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.logistic import LogisticQuality
 from router.perceive.profile import PromptProfile

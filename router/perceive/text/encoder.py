@@ -21,7 +21,6 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
@@ -306,17 +305,35 @@ def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer) -> tupl
     if (extension := kernel.extension()) is None or rows.shape[1] > kernel.MOST_EMBEDDED or np.intp(0).itemsize != 8:
         return None, None
     table = extension.Table(kernel.contiguous(rows, np.int8), kernel.contiguous(scales, np.float32))
-    model = tokenizer.model
-    if not isinstance(model, WordPiece) or not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
+    # Several times faster than to ask the tokenizer for its vocabulary.
+    try:
+        model = msgspec.json.decode(tokenizer.to_str(), type=_Stated).model
+    except msgspec.ValidationError:
+        # A vocabulary of another kind of model.
         return table, None
-    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    pieces = [""] * (1 + max(vocabulary.values(), default=0))
-    for piece, number in vocabulary.items():
+    unknown = model.vocab.get(model.unk_token)
+    if model.type != "WordPiece" or unknown is None:
+        return table, None
+    if not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
+        return table, None
+    pieces = [""] * (1 + max(model.vocab.values()))
+    for piece, number in model.vocab.items():
         pieces[number] = piece
-    unknown = vocabulary.get(model.unk_token)
-    if unknown is None:
-        return table, None
     return table, extension.Pieces(pieces, model.continuing_subword_prefix, unknown, model.max_input_chars_per_word)
+
+
+class _Model(Struct):
+    """The model of a tokenizer; other kinds than WordPiece state other things."""
+
+    type: str = ""
+    vocab: dict[str, int] = {}
+    unk_token: str = ""
+    continuing_subword_prefix: str = ""
+    max_input_chars_per_word: int = 0
+
+
+class _Stated(Struct):
+    model: _Model
 
 
 def _joined(pieces: Mapping[str, bytes], words: Sequence[str]) -> Indices:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from router import settings
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,8 +34,9 @@ probability that the prompt is out of domain, and the novelty."""
 
 def _load() -> tuple[ModuleType | None, str]:
     """The extension and the reason why it is not used."""
-    if os.environ.get(VARIABLE, "").lower() in ("off", "0", "false"):
-        return None, f"{VARIABLE}={os.environ[VARIABLE]}"
+    stated = settings.variable(VARIABLE) or ""
+    if stated.lower() in ("off", "0", "false"):
+        return None, f"{VARIABLE}={stated}"
     try:
         found = importlib.import_module(f"{__package__}._kernel")
     except ModuleNotFoundError:
