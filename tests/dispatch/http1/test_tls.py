@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from yarl import URL
 
 from router.dispatch.http1 import BrokenError, Client, ConnectError, ConnectTimeoutError, ProtocolError, names
 from router.dispatch.http1.target import target_of
+from tests.dispatch.http1.conftest import NAME
 from tests.dispatch.http1.servers import LOOPS, OK, Peer, Server, a_client, post, run_on, server
 
 pytestmark = LOOPS
-NAME = "model.test"
 
 
 class Authority(Struct):
@@ -28,36 +27,6 @@ class Authority(Struct):
     trusts: ssl.SSLContext
     serves: ssl.SSLContext
     asked_names: list[str]
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority (ca.pem), and a certificate of model.test and 127.0.0.1 from it (server.pem)."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    openssl("req", "-x509", *new_key, "-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem")
-    openssl(
-        *(
-            "req",
-            "-x509",
-            *new_key,
-            "-subj",
-            "/CN=server",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-keyout",
-            "server.key",
-        ),
-        *("-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"),
-        *("-out", "server.pem"),
-    )
-    return folder
 
 
 @pytest.fixture
