@@ -78,6 +78,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: code that judges answers for that.
+    `fast_heads`: whether what a key's own votes say by topic corrects its own forecasts, with `learning: apply`.
     `stages_off`: plans of the policy that are no candidates for prompts of these kinds, as `route stages` found that
     they do not pay there; `all` is every kind.
     """
@@ -102,6 +103,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Literal["on", "off"] = "off"
     learning: Literal["off", "observe", "apply"] = "observe"
     graders: tuple[Grader, ...] = ()
+    fast_heads: Literal["off", "on"] = "off"
     stages_off: Mapping[PlanId, Annotated[tuple[Kind, ...], Meta(min_length=1)]] = {}
 
     def __post_init__(self) -> None:
