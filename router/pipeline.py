@@ -192,7 +192,8 @@ class Router:
     def _corrections(self, policy: Policy, features: Features, memory: MemoryView) -> Corrections:
         if policy.learning != "apply" or not memory:
             return NO_CORRECTIONS
-        return memory.corrections(features, self.predictor.topics, self.believed(policy))
+        has_heads = policy.fast_heads == "on"
+        return memory.corrections(features, self.predictor.topics, self.believed(policy), heads=has_heads)
 
     def believed(self, policy: Policy) -> frozenset[str]:
         """The ids of the cards of which the policy states beliefs: the errors of other forecasts say nothing there."""

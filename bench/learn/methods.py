@@ -68,9 +68,9 @@ class RunningMean(NoLearning):
 
 
 class ErrorMemory(NoLearning):
-    """The gateway's own memories, as `learning: apply` uses them; `heads`: with the fast heads of tenants."""
+    """The gateway's own memories, as `learning: apply` uses them; `heads`: as with `fast_heads: on`, too."""
 
-    def __init__(self, cards: int, rule: MemoryRule = RULE, *, heads: bool = True) -> None:
+    def __init__(self, cards: int, rule: MemoryRule = RULE, *, heads: bool = False) -> None:
         super().__init__(cards)
         self._rule, self._heads = rule, heads
         self._memories = [CardMemory.empty("") for _ in range(cards)]

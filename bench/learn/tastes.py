@@ -24,8 +24,8 @@ from router.types import Doubles
 
 _METHODS: dict[str, Callable[[int], Method]] = {
     "no learning": NoLearning,
-    "error memory": functools.partial(ErrorMemory, heads=False),
-    "with fast heads": ErrorMemory,
+    "error memory": ErrorMemory,
+    "with fast heads": functools.partial(ErrorMemory, heads=True),
 }
 
 

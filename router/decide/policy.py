@@ -103,8 +103,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: what judges answers for that, code or
     another card. `explore`: how often another card answers than the choice, where the forecast does not exclude that it
     is better. `shadow`: what answers a share of the requests once more, for nobody; `experiment`: which of several
-    policies or cards does better. `stages_off`: plans of the policy that are no candidates for prompts of these kinds,
-    as `route stages` found that they do not pay there; `all` is every kind.
+    policies or cards does better. `fast_heads`: whether what a key's own votes say by topic corrects its own forecasts,
+    with `learning: apply`. `stages_off`: plans of the policy that are no candidates for prompts of these kinds, as
+    `route stages` found that they do not pay there; `all` is every kind.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -131,6 +132,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     explore: Literal["off"] | ExplorationRule | UnsetType = UNSET
     shadow: Shadow | None = None
     experiment: ExperimentSpec | None = None
+    fast_heads: Literal["off", "on"] = "off"
     stages_off: Mapping[PlanId, Annotated[tuple[Kind, ...], Meta(min_length=1)]] = {}
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ def _described(memory: CardMemory, key: str | None) -> dict[str, Any]:
         "cells": int(used),
         "mean_error": round(float(view.means[SLOW]), 4),
         "recent_error": round(float(view.means[FAST]), 4),
-        "applied": kind if view.head is None else "fast head of the key",
+        "applied": kind if view.head is None else "fast head, where on",
         "strength": view.strength if view.head is None else 1.0,
         "score": round(view.score, 4),
     }

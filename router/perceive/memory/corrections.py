@@ -62,6 +62,7 @@ class MemoryView:
         self._estimates = np.zeros((size, TABLES, CELLS, _MOST_ESTIMATES))
         self._variances = np.zeros((size, TABLES, CELLS))
         self.has_sketch = False
+        self._only_heads = frozenset(card for card, view in applied.items() if view.choice is None)
         self._heads = {place: view.head for place, view in enumerate(applied.values()) if view.head is not None}
         for place, view in enumerate(applied.values()):
             if view.choice is None:
@@ -85,18 +86,26 @@ class MemoryView:
         return bool(self.cards)
 
     def corrections(
-        self, features: Features, topics: Callable[[Floats], Doubles], without: Collection[str] = ()
+        self,
+        features: Features,
+        topics: Callable[[Floats], Doubles],
+        without: Collection[str] = (),
+        *,
+        heads: bool = False,
     ) -> Corrections:
-        """The corrections for a request, but of the cards in `without`. `topics` are those of feature vectors."""
-        if not self.cards:
+        """The corrections for a request, but of the cards in `without`. `topics` are those of feature vectors; `heads`:
+        also by fast heads.
+        """
+        of_heads = self._heads if heads else {}
+        if not of_heads and len(self._only_heads) == len(self.cards):
             return NO_CORRECTIONS
 
         def on(vector: Floats) -> tuple[Correction, ...]:
-            if not (self.has_sketch or self._heads):
+            if not (self.has_sketch or of_heads):
                 return self.on(_FIRST, without)
             topic = topics(vector[None])[0]
             cells = cells_of(topic) if self.has_sketch else _FIRST
-            return self.on(cells, without, projected(topic) if self._heads else None)
+            return self.on(cells, without, projected(topic) if of_heads else None)
 
         return Corrections(self.version, on(features.vector), tuple(on(part.vector) for part in features.parts))
 
@@ -117,7 +126,8 @@ class MemoryView:
                 averages[place] = _bounded(head.weights[-1])
                 variances[place] = (x @ head.covariance @ x).round(8)
         rows = zip(self.cards, means.tolist(), averages.tolist(), variances.tolist(), strict=True)
-        return tuple(Correction(*row) for row in rows if row[0] not in without)
+        left_out = {*without, *(self._only_heads if on_planes is None else ())}
+        return tuple(Correction(*row) for row in rows if row[0] not in left_out)
 
 
 NO_MEMORY = MemoryView("", {})

@@ -43,7 +43,9 @@ def _corrections(view: MemoryView, topic: np.ndarray) -> list[float]:
     features = Features(
         vector=np.zeros(3, dtype=np.float32), input_tokens=1, modalities=frozenset({"text"}), needs=frozenset()
     )
-    found = view.corrections(features, lambda _: topic[None])
+    plain = view.corrections(features, lambda _: topic[None])
+    found = view.corrections(features, lambda _: topic[None], heads=True)
+    assert plain.of_cards != found.of_cards
     return [each.on_prompt for each in found.of_cards]
 
 
