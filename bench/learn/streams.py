@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -20,7 +21,6 @@ Part = Literal["tune", "judge"]
 FEEDBACK_SHARE = 0.1
 TENANTS = ("a", "b", "c", "d", "e")
 HOSTILE = "hostile"
-_BROKEN_SHARE = 0.6
 _BROKEN_DOMAINS = 5
 
 
@@ -43,13 +43,14 @@ class Scenario(Struct, frozen=True):
 
     `fault`: the card that answers most loses `drop` of its right answers, everywhere or in five domains, or is replaced
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
-    votes the opposite of the truth on the card that answers most: from the beginning, or for the first 500 votes only.
+    votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes` only.
     """
 
     name: str
     fault: Literal["none", "drop", "domains", "replaced", "slow"] = "none"
     hostile: float = 0.0
     poisoned_votes: int = 0
+    drop: float = 0.6
 
 
 SCENARIOS = (
@@ -66,6 +67,18 @@ SCENARIOS = (
     Scenario("60 % lost, 50 % hostile votes", "drop", hostile=0.5),
     Scenario("nothing, first 300 votes false", poisoned_votes=300),
 )
+
+
+TRAINING_SCENARIOS = (
+    Scenario("nothing happens"),
+    Scenario("45 % of right answers lost", "drop", drop=0.45),
+    Scenario("75 % lost in 5 domains", "domains", drop=0.75),
+    Scenario("nothing, 10 % hostile votes", hostile=0.1),
+    Scenario("nothing, 30 % hostile votes", hostile=0.3),
+    Scenario("45 % lost, 15 % hostile votes", "drop", hostile=0.15, drop=0.45),
+    Scenario("nothing, first 150 votes false", poisoned_votes=150),
+)
+"""Those on which constants are chosen: other drops and shares of false votes than those of `SCENARIOS`."""
 
 
 class Stream(Struct, frozen=True, eq=False):
@@ -113,6 +126,20 @@ def load(folder: Path, encoder: Encoder, part: Part, most_cards: int = 12) -> Ou
     )
 
 
+def without_favourites(outcomes: Outcomes, count: int) -> list[Outcomes]:
+    """The outcomes, and those without the card that is chosen most often, without the next one, and so on: in each of
+    them other cards are nearly equal.
+    """
+    found = [outcomes]
+    while len(found) < count and len(found[-1].cards) > 2:
+        last = found[-1]
+        best = np.bincount(last.compared.argmax(axis=1), minlength=len(last.cards)).argmax()
+        kept = [card for card in range(len(last.cards)) if card != best]
+        of_kept = {name: getattr(last, name)[:, kept] for name in ("expected", "compared", "scores")}
+        found.append(msgspec.structs.replace(last, cards=tuple(last.cards[card] for card in kept), **of_kept))
+    return found
+
+
 def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) -> Stream:
     """One run of a scenario; seeds of `tune` and `judge` differ since their prompts do."""
     rng = np.random.default_rng(seed)
@@ -153,11 +180,11 @@ def _changed(
         weakest = int(outcomes.scores.mean(axis=0).argmin())
         column[after] = scores[after, weakest]
         return column
-    share = np.where(after, _BROKEN_SHARE, 0.0)
+    share = np.where(after, scenario.drop, 0.0)
     if scenario.fault == "none":
         return column
     if scenario.fault == "slow":
-        share = _BROKEN_SHARE * np.clip((np.arange(len(rows)) - change_at) / (len(rows) - change_at), 0.0, 1.0)
+        share = scenario.drop * np.clip((np.arange(len(rows)) - change_at) / (len(rows) - change_at), 0.0, 1.0)
     if scenario.fault == "domains":
         broken = _broken_domains(outcomes.domains)
         share = np.where([outcomes.domains[row] in broken for row in rows], share, 0.0)
