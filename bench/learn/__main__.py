@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from bench.learn.methods import ErrorMemory, Method, NoLearning, Run, RunningMean, noticed, run
-from bench.learn.streams import SCENARIOS, Outcomes, Stream, load, stream_of
+from bench.learn.streams import SCENARIOS, TRAINING_SCENARIOS, Outcomes, Stream, load, stream_of, without_favourites
 from router import settings
 from router.commands.render import console, table
 from router.errors import PulvinarError
@@ -35,6 +35,7 @@ _METHODS: dict[str, Callable[[int], Method]] = {
     "error memory": ErrorMemory,
 }
 _SOON_VOTES = 200
+_WORLDS = 6
 
 
 def main() -> None:
@@ -94,11 +95,15 @@ def judge(outcomes: Outcomes, streams: int, requests: int) -> None:
 
 
 def tune(outcomes: Outcomes, streams: int, requests: int) -> None:
-    """Print the quality of a grid of constants, over no learning, in the scenarios that pull in opposite directions."""
-    scenarios = [each for each in SCENARIOS if each.name in _TUNED]
+    """Print the quality of a grid of constants, over no learning, in the scenarios that pull in opposite directions.
+
+    The streams are those of several catalogues: with all cards, and without the best ones.
+    """
+    scenarios, worlds = TRAINING_SCENARIOS, without_favourites(outcomes, _WORLDS)
     shown = table("constants", *(each.name for each in scenarios), "sum")
     prepared = {
-        each.name: [stream_of(outcomes, each, 100 + seed, requests) for seed in range(streams)] for each in scenarios
+        each.name: [stream_of(world, each, 100 + seed, requests) for world in worlds for seed in range(streams)]
+        for each in scenarios
     }
     none = {name: [_after(stream, run(stream, NoLearning)) for stream in of] for name, of in prepared.items()}
     for changes in _grid():
@@ -114,17 +119,11 @@ def tune(outcomes: Outcomes, streams: int, requests: int) -> None:
     console().print(shown)
 
 
-_TUNED = (
-    "60 % of right answers lost",
-    "60 % lost in 5 domains",
-    "nothing, 20 % hostile votes",
-    "nothing, first 300 votes false",
-)
-
-
 def _grid() -> Sequence[dict[str, float]]:
     values = {
         "doubt": (0.5, 1.5, 2.5),
+        "worth": (0.0, 0.002, 0.004),
+        "least_scored": (0.0, 15.0),
         "half_life": (100.0, 400.0),
         "fast_half_life": (12.0, 50.0),
         "score_half_life": (25.0, 100.0),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -22,7 +23,6 @@ FEEDBACK_SHARE = 0.1
 TENANTS = ("a", "b", "c", "d", "e")
 HOSTILE = "hostile"
 _DISLIKED_SHARE = 2 / 3
-_BROKEN_SHARE = 0.6
 _BROKEN_DOMAINS = 5
 
 
@@ -48,9 +48,9 @@ class Scenario(Struct, frozen=True):
 
     `fault`: the card that answers most loses `drop` of its right answers, everywhere or in five domains, or is replaced
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
-    votes the opposite of the truth on the card that answers most: from the beginning, or for the first 500 votes only.
-    `tastes`: each tenant finds two of three right answers of half of the cards wrong, everywhere (`cards`) or in half
-    of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers.
+    votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes`
+    only. `tastes`: each tenant finds two of three right answers of half of the cards wrong, everywhere (`cards`) or in
+    half of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Scenario(Struct, frozen=True):
     poisoned_votes: int = 0
     tastes: Literal["", "cards", "domains"] = ""
     feedback: float = FEEDBACK_SHARE
+    drop: float = 0.6
 
 
 SCENARIOS = (
@@ -83,6 +84,17 @@ TASTES = (
     Scenario("half of the cards in half of the domains, 40 % judged", tastes="domains", feedback=0.4),
     Scenario("nothing happens"),
 )
+
+TRAINING_SCENARIOS = (
+    Scenario("nothing happens"),
+    Scenario("45 % of right answers lost", "drop", drop=0.45),
+    Scenario("75 % lost in 5 domains", "domains", drop=0.75),
+    Scenario("nothing, 10 % hostile votes", hostile=0.1),
+    Scenario("nothing, 30 % hostile votes", hostile=0.3),
+    Scenario("45 % lost, 15 % hostile votes", "drop", hostile=0.15, drop=0.45),
+    Scenario("nothing, first 150 votes false", poisoned_votes=150),
+)
+"""Those on which constants are chosen: other drops and shares of false votes than those of `SCENARIOS`."""
 
 
 class Stream(Struct, frozen=True, eq=False):
@@ -130,6 +142,20 @@ def load(folder: Path, encoder: Encoder, part: Part, most_cards: int = 12) -> Ou
         np.array([projected(topic) for topic in topics]),
         streamed.domains,
     )
+
+
+def without_favourites(outcomes: Outcomes, count: int) -> list[Outcomes]:
+    """The outcomes, and those without the card that is chosen most often, without the next one, and so on: in each of
+    them other cards are nearly equal.
+    """
+    found = [outcomes]
+    while len(found) < count and len(found[-1].cards) > 2:
+        last = found[-1]
+        best = np.bincount(last.compared.argmax(axis=1), minlength=len(last.cards)).argmax()
+        kept = [card for card in range(len(last.cards)) if card != best]
+        of_kept = {name: getattr(last, name)[:, kept] for name in ("expected", "compared", "scores")}
+        found.append(msgspec.structs.replace(last, cards=tuple(last.cards[card] for card in kept), **of_kept))
+    return found
 
 
 def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) -> Stream:
@@ -192,11 +218,11 @@ def _changed(
         weakest = int(outcomes.scores.mean(axis=0).argmin())
         column[after] = scores[after, weakest]
         return column
-    share = np.where(after, _BROKEN_SHARE, 0.0)
+    share = np.where(after, scenario.drop, 0.0)
     if scenario.fault == "none":
         return column
     if scenario.fault == "slow":
-        share = _BROKEN_SHARE * np.clip((np.arange(len(rows)) - change_at) / (len(rows) - change_at), 0.0, 1.0)
+        share = scenario.drop * np.clip((np.arange(len(rows)) - change_at) / (len(rows) - change_at), 0.0, 1.0)
     if scenario.fault == "domains":
         broken = _broken_domains(outcomes.domains)
         share = np.where([outcomes.domains[row] in broken for row in rows], share, 0.0)

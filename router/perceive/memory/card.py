@@ -41,7 +41,9 @@ class MemoryRule(Struct, frozen=True):
 
     `half_life` is that of the slow row and of the sketch, `fast_half_life` of the fast row, `score_half_life` of the
     prequential scores, and `half_life_days` of everything. `prior` and `sketch_prior` shrink corrections. A choice is
-    applied where its gain exceeds `doubt` standard errors.
+    applied where its gain exceeds `worth` by `doubt` standard errors: one that gains less only changes which of two
+    nearly equal cards wins, by the noise of few votes. Nothing is applied before votes of the weight `least_scored` have
+    scored the choices in every estimate: the standard error of fewer says little.
     """
 
     half_life: float = 200.0
@@ -51,6 +53,8 @@ class MemoryRule(Struct, frozen=True):
     prior: float = 5.0
     sketch_prior: float = 15.0
     doubt: float = 1.0
+    worth: float = 0.001
+    least_scored: float = 8.0
 
 
 RULE = MemoryRule()
@@ -233,9 +237,9 @@ def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
     # One vote of full weight is assumed to have shown nothing.
     mean_gain = (memory.gains @ weights) / (scored + 1.0)
     spread = np.sqrt(np.maximum((memory.squares @ weights) / (scored + 1.0) - np.square(mean_gain), 0.0))
-    certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1)
+    certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1) - rule.worth
     best = int(certain.argmax())
-    choice = best if certain[best] > 0 else None
+    choice = best if certain[best] > 0 and scored.min() >= rule.least_scored else None
     head = None if asker is None else memory.heads.view(asker - 1)
     if head is not None and not head.is_better:
         head = None

@@ -6,8 +6,9 @@ slot has all tenants beyond the named ones together.
 A correction for a tenant is the smallest in magnitude of the estimates that leave out one other tenant, and 0 where
 these differ in sign. So whatever tenant `k` votes, the correction of everybody else's forecast lies between 0 and the
 estimate of all others, `E_-k`, which does not depend on the votes of `k`. In each of these estimates, a tenant's votes
-weigh at most `MOST_SHARE` of those of all others, and less the more they disagree with these: the weights of Cauchy's
-robust estimator, `1 / (1 + (b / SCALE)²)`.
+weigh at most `MOST_SHARE` of those of all others, and less the more they disagree with these: Tukey's biweight, which
+is 0 from a disagreement of 1.85 `SCALE` on. With a weight that is never 0, the false votes of one tenant would stand
+among all estimates but one, and only that one would say what the others say.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ MOST_SHARE, ALLOWANCE = 0.5, 10.0
 SCALE, DOUBT = 0.2, 10.0
 """At which disagreement votes weigh half, and how many votes on either side make a disagreement half certain."""
 
+_AT_HALF = 1.0 - np.sqrt(0.5)
 _TINY = 1e-9
 
 
@@ -52,7 +54,8 @@ def left_out_weights(counts: Doubles, sums: Doubles, asker: int | None) -> Doubl
     mean_elsewhere = (residuals.sum(axis=1, keepdims=True) - residuals) / np.maximum(elsewhere, _TINY)
     certain = votes / (votes + DOUBT) * elsewhere / (elsewhere + DOUBT)
     disagreement = (residuals / np.maximum(votes, _TINY) - mean_elsewhere) * certain
-    trust = np.where(free, 1.0, 1.0 / (1.0 + np.square(disagreement / SCALE)))
+    agreement = np.maximum(1.0 - _AT_HALF * np.square(disagreement / SCALE), 0.0)
+    trust = np.where(free, 1.0, np.square(agreement))
     weighted: Doubles = weights * trust
     return weighted
 

@@ -87,10 +87,10 @@ def test_feedback_of_two_keys_changes_the_choice_for_a_third_and_the_decision_re
 ) -> None:
     with _served(upstream, tmp_path, predictor, "apply") as client:
         assert client.ask("eve")[1] == "claude-opus-4-5"
-        for _ in range(12):
+        for _ in range(20):
             client.judge("ann", 1)
             client.judge("bob", 1)
-        assert client.has_learned(24)
+        assert client.has_learned(40)
         assert wait_for(lambda: client.ask("eve")[1] == "gpt-4o-mini", 5.0)
         document = client.http.post(
             "/route",
