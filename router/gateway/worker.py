@@ -25,6 +25,7 @@ from router.gateway.http.origins import Visitors
 from router.gateway.learning.drift import DriftWatch
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
+from router.gateway.learning.traffic import TrafficWatch
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
@@ -94,6 +95,9 @@ class Gateway:
         )
         self.memories = Memories(self.state, lambda: reloader.current)
         self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
+        self.traffic = TrafficWatch(
+            self.state, None if backend is None else backend.read_records, lambda: reloader.current.router.predictor
+        )
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
@@ -140,6 +144,7 @@ class Gateway:
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
+            asyncio.create_task(self.traffic.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -271,6 +276,7 @@ class Gateway:
             "canaries_stopped": lambda: self.canaries.stopped,
             "cards_corrected": lambda: self.memories.applied,
             "drift_alarms": lambda: len(self.drift.alarms),
+            "prompts_changed": lambda: len(self.traffic.changed) > 0,
             "judgements_waiting": lambda: self.learner.waiting,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,

@@ -158,6 +158,11 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "drift_alarms": PolledMetric(
         "pulvinar_drift_alarms", "Changes in the answers of cards that have not ended (route drift).", "max"
     ),
+    "prompts_changed": PolledMetric(
+        "pulvinar_prompts_changed",
+        "1 where the prompts of the last whole day differ from those of the days before.",
+        "max",
+    ),
     "judgements_waiting": PolledMetric("pulvinar_judgements_waiting", "Judgements of answers not learned from yet."),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(
