@@ -41,8 +41,8 @@ class CusumRule(Struct, frozen=True):
     """
 
     shift: float = 1.0
-    worse: float = 6.3
-    better: float = 9.3
+    worse: float = 6.7
+    better: float = 9.7
     prior: float = 15.0
     memory: float = 150.0
     head_start: float = 0.0

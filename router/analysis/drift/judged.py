@@ -31,14 +31,14 @@ OTHERS = "other keys"
 """The name of all keys beyond those that are told apart."""
 SILENT_S = 30 * 86_400.0
 """A key that has judged nothing for so long gives its place to another one."""
-_KIND_RULE = msgspec.structs.replace(RULE, worse=8.0, better=10.5, prior=4.0)
+_KIND_RULE = msgspec.structs.replace(RULE, worse=8.4, better=10.9, prior=4.0)
 _MOST_ALARMS, _KEEP_S = 16, 90 * 86_400.0
 _FIELDS = Cusum.__struct_fields__
 JUDGEMENTS_AN_ALARM = {
-    ("worse", False): 13_000,
-    ("worse", True): 90_000,
-    ("better", False): 300_000,
-    ("better", True): 1_000_000,
+    ("worse", False): 20_000,
+    ("worse", True): 130_000,
+    ("better", False): 450_000,
+    ("better", True): 1_500_000,
 }
 """After how many judgements without a change each test raises an alarm, on average, in simulation: by its direction,
 and whether it is of one kind of prompt."""

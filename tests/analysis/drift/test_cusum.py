@@ -27,7 +27,7 @@ def test_a_drop_is_found_with_its_beginning_and_size() -> None:
     assert change.value < 0.6
 
 
-def test_without_a_change_there_is_an_alarm_in_thirteen_thousand_judgements() -> None:
+def test_without_a_change_there_is_hardly_ever_an_alarm() -> None:
     assert len([seed for seed in range(10) if change_of(*_judged([(500, 0.8)], seed))]) <= 1
 
 
