@@ -28,15 +28,12 @@ from router.gateway.learning.drift import DriftWatch
 from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
-<<<<<<< HEAD
 from router.gateway.learning.promoted import PromotedArtifact
+from router.gateway.learning.traffic import TrafficWatch
 from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.polled import polled_metrics
-=======
-from router.gateway.learning.traffic import TrafficWatch
->>>>>>> drift
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
@@ -112,7 +109,6 @@ class Gateway:
         )
         self.memories = Memories(self.state, lambda: reloader.current)
         self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
-<<<<<<< HEAD
         self.promoted = PromotedArtifact(
             self.state,
             artifact or ActiveArtifact(reloader.current.router.predictor),
@@ -122,14 +118,9 @@ class Gateway:
             lambda: len(reloader.current.keys) > 1,
         )
         read_records = None if backend is None else backend.read_records
+        self.traffic = TrafficWatch(self.state, read_records, lambda: reloader.current.router.predictor)
         self.experiments = Experiments(self.state, lambda: reloader.current, read_records)
         self.metrics = Metrics({**polled_metrics(self), **(polled or {})}, metrics_folder)
-=======
-        self.traffic = TrafficWatch(
-            self.state, None if backend is None else backend.read_records, lambda: reloader.current.router.predictor
-        )
-        self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
->>>>>>> drift
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
@@ -204,14 +195,11 @@ class Gateway:
             asyncio.create_task(self.experiments.run()),
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
-<<<<<<< HEAD
             asyncio.create_task(self.promoted.run()),
             asyncio.create_task(self.learner.watch()),
             asyncio.create_task(self.judges.run()),
             asyncio.create_task(self.off_path.run()),
-=======
             asyncio.create_task(self.traffic.run()),
->>>>>>> drift
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -345,43 +333,6 @@ class Gateway:
             return True
         return self.journal.keep(snapshot)
 
-<<<<<<< HEAD
-=======
-    def _polled_metrics(self) -> Mapping[str, Callable[[], float]]:
-        callbacks: dict[str, Callable[[], float]] = {
-            "in_flight": lambda: self.admission.running,
-            "queued": lambda: self._waiting,
-            "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
-            "callable": lambda: self.availability.callable_cards,
-            "limits_ok": lambda: self.limits_problem is None,
-            "canaries_stopped": lambda: self.canaries.stopped,
-            "cards_corrected": lambda: self.memories.applied,
-            "drift_alarms": lambda: len(self.drift.alarms),
-            "prompts_changed": lambda: len(self.traffic.changed) > 0,
-            "judgements_waiting": lambda: self.learner.waiting,
-            "config_version": lambda: self.reloader.current.number,
-            "config_ok": lambda: self.reloader.problem is None,
-        }
-        if self.remote is not None:
-            report = self.remote.report
-            callbacks |= {
-                "state_reachable": lambda: report().reachable,
-                "state_denied": lambda: len(report().denied),
-                "state_failures": lambda: report().failures,
-                "state_alone": lambda: report().alone,
-                "state_waiting": lambda: report().waiting,
-            }
-        if self.journal is not None:
-            journal = self.journal
-            callbacks["records_dropped"] = lambda: journal.dropped
-            callbacks["records_ok"] = lambda: journal.problem is None
-            callbacks["records_waiting"] = lambda: journal.waiting_bytes
-        if self.access_log is not None:
-            log = self.access_log
-            callbacks["log_dropped"] = lambda: log.dropped
-        return callbacks
-
->>>>>>> drift
     async def _sweep_adapters(self) -> None:
         """Ask servers what they hold. Readiness does not depend on it."""
         while True:

@@ -97,15 +97,13 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "drift_alarms": PolledMetric(
         "pulvinar_drift_alarms", "Changes in the answers of cards that have not ended (route drift).", "max"
     ),
-<<<<<<< HEAD
     "artifact_rolled_back": PolledMetric(
         "pulvinar_artifact_rolled_back", "1 while the last promotion of an artifact was rolled back.", "max"
-=======
+    ),
     "prompts_changed": PolledMetric(
         "pulvinar_prompts_changed",
         "1 where the prompts of the last whole day differ from those of the days before.",
         "max",
->>>>>>> drift
     ),
     "judgements_waiting": PolledMetric("pulvinar_judgements_waiting", "Judgements of answers not learned from yet."),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
