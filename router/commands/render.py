@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from router.cards import Card
     from router.cards.sources.refresh import RefreshReport
     from router.learn.evaluation.report import Report
-    from router.types import Candidate, Decision, Exploration, PlanOutlook, Usage
+    from router.propensities import Exploration
+    from router.types import Candidate, Decision, PlanOutlook, Usage
 
 _PIPE_WIDTH = 160
 

@@ -19,8 +19,9 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy, load_policies
 from router.errors import ConfigurationError, NoCandidateError
 from router.formats.quantities import Share
+from router.propensities import Exploration
 from router.store.records.snapshots import policy_snapshot
-from router.types import Decision, Exploration, Features, Forecast
+from router.types import Decision, Features, Forecast
 from tests.decide.cards import PLAIN, TODAY, as_json, card, features, forecast, limit_texts, situations
 
 RULE = ExplorationRule(share=0.2)

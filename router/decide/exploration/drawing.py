@@ -16,7 +16,8 @@ from router.decide.exploration.rule import Draw, ExplorationRule
 from router.decide.flags import Flags
 from router.decide.goals import loss_weight
 from router.decide.guard import confidence_of, uncertainty_of
-from router.types import CanaryChoice, Doubles, Exploration, Features, Forecast, Indices
+from router.propensities import Exploration
+from router.types import CanaryChoice, Doubles, Features, Forecast, Indices
 
 MOST_DRAWN = 8
 """How many candidates may be drawn for one request: spread over more, none is tried often enough to learn of it."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from router.types import Exploration
+from router.propensities import Exploration
 
 SHARE_USED, MONEY_USED = "the share is used up", "the money of this day is used up"
 UNREACHABLE = "the shared state does not respond"

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from router.formats.json import encodable
 from router.perceive.memory.corrections import Correction
-from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Exploration, Outcome, PlanOutlook
+from router.propensities import Exploration
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True, omit_defaults=True):

@@ -35,11 +35,7 @@ class RouteOptions(Struct, forbid_unknown_fields=True):
     policy: RoutingOption | UnsetType | None = UNSET
     session: RoutingOption | UnsetType | None = UNSET
     batch: Annotated[bool, Meta(description="The request can wait.")] | UnsetType | None = UNSET
-    explore: (
-        Annotated[bool, Meta(description="Whether the policy may let another card answer, to learn.")]
-        | UnsetType
-        | None
-    ) = UNSET
+    explore: Annotated[bool, Meta(description="Whether the policy may explore.")] | UnsetType | None = UNSET
 
 
 class Metadata(Struct):
