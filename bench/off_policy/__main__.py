@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--decisions", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--only", nargs="*", default=(), help="of the policies that are estimated, only these")
     parser.add_argument("--tune", action="store_true", help="on prompts and cards that judge nothing")
     arguments = parser.parse_args()
     if "limits" in arguments.parts:
@@ -52,15 +54,15 @@ def main() -> None:
         start = time.monotonic()
         outcomes = load(arguments.data / name, encoder, "tune" if arguments.tune else "judge")
         if "coverage" in arguments.parts:
-            coverage(outcomes, arguments.replays, arguments.requests)
+            coverage(outcomes, arguments.replays, arguments.requests, arguments.only)
         if "improved" in arguments.parts:
             improved(outcomes, arguments.streams, arguments.requests)
         print(f"{name}: {time.monotonic() - start:.0f} s\n", flush=True)
 
 
-def coverage(outcomes: Outcomes, replays: int, requests: int) -> None:
+def coverage(outcomes: Outcomes, replays: int, requests: int, only: Sequence[str]) -> None:
     """Print how often intervals cover the truth, for each target."""
-    targets = _targets(outcomes)
+    targets = {name: target for name, target in _targets(outcomes).items() if not only or name in only}
     for share, judged in ((0.02, 0.1), (0.05, 0.5)):
         logging = logging_policy(outcomes, _BEST, share)
         shown = table("NEW", "told", "judged", "truth", "gain", "gain covered", "±", *METHODS, "direct")
