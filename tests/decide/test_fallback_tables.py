@@ -1,0 +1,65 @@
+"""The tables of `fallbacks_of` choose what the rule of its docstring, followed card by card, chooses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from router.cards.catalog import Catalog
+from router.cards.schema import Card
+from router.decide.fallbacks import fallbacks_of
+from tests.decide.cards import card
+
+
+def by_the_rule(catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int) -> list[str]:
+    first, seen, others = catalog[order[0]], {catalog[order[0]].server_id}, []
+    for each in (catalog[position] for position in order):
+        if each.server_id not in seen:
+            seen.add(each.server_id)
+            others.append(each)
+
+    def is_there(each: Card) -> bool:
+        return (each.provider, each.base_url, each.api_key_env) == (first.provider, first.base_url, first.api_key_env)
+
+    def is_the_same_model(each: Card) -> bool:
+        return not {each.base or each.id, each.model}.isdisjoint({first.base or first.id, first.model})
+
+    demands: list[Callable[[Card], bool]] = [lambda each: not is_there(each), lambda each: not is_the_same_model(each)]
+    room = first.context_tokens
+    if room is not None and 2 * needed_tokens > room:
+        demands.append(lambda each: each.context_tokens is None or each.context_tokens > room)
+    picked, later, given_way = others[:count], others[count:], 0
+    replaced: list[Card] = []
+    for meets in demands:
+        if given_way == len(picked) or any(map(meets, [*picked[: len(picked) - given_way], *replaced])):
+            continue
+        if (better := next(filter(meets, later), None)) is not None:
+            given_way += 1
+            replaced.append(better)
+    chosen = [*picked[: len(picked) - given_way], *sorted(replaced, key=later.index)]
+    return [each.id for each in sorted(chosen, key=lambda each: is_there(each) and is_the_same_model(each))]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_fallbacks_are_those_of_the_rule(seed: int) -> None:
+    draw = random.Random(seed)
+    cards = []
+    for number in range(draw.randint(1, 14)):
+        facts = {
+            "model": f"m{draw.randint(0, 3)}",
+            "base_url": f"https://h{draw.randint(0, 2)}.example.org/v1",
+            "api_key_env": draw.choice(["A", "B"]),
+            "context": draw.choice(["4k", "8k", "32k"]),
+            "efforts": draw.choice([None, None, {"low": {}, "high": {}}]),
+        }
+        cards.append(card(f"c{number}", **{name: value for name, value in facts.items() if value is not None}))
+    catalog = Catalog(cards)
+    order = list(range(len(catalog)))
+    draw.shuffle(order)
+    for count in range(5):
+        needed = draw.choice([10, 3_000, 20_000])
+        found = fallbacks_of(catalog, np.array(order), count, needed)
+        assert list(found) == by_the_rule(catalog, order, count, needed)
