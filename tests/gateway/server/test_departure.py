@@ -16,7 +16,7 @@ from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.client.sending import CONNECTION
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.server.connections import Connections
-from router.gateway.server.http.joined import JoinedHead
+from router.gateway.server.http.flow import JoinedHead
 from tests.gateway.server.test_protocol import connect
 from tests.gateway.servers import served
 

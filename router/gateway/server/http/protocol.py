@@ -15,9 +15,8 @@ from router.gateway.http.client.address import UNIX, plain
 from router.gateway.http.client.sending import CONNECTION, ClientConnection
 from router.gateway.server.connections import Connections, address_of
 from router.gateway.server.http import head
-from router.gateway.server.http.flow import HELD_BYTES, Flow
+from router.gateway.server.http.flow import HELD_BYTES, Flow, JoinedHead
 from router.gateway.server.http.head import Refusal, head_problem, response_to
-from router.gateway.server.http.joined import JoinedHead
 from router.gateway.server.http.unchunked import UnchunkedCycle
 
 _LOG = logging.getLogger(__name__)
