@@ -43,7 +43,8 @@ class Scenario(Struct, frozen=True):
 
     `fault`: the card that answers most loses `drop` of its right answers, everywhere or in five domains, or is replaced
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
-    votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes` only.
+    votes the opposite of the truth on the card that answers most: from the beginning, or only the first
+    `poisoned_votes`.
     """
 
     name: str
