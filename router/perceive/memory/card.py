@@ -42,8 +42,8 @@ class MemoryRule(Struct, frozen=True):
     `half_life` is that of the slow row and of the sketch, `fast_half_life` of the fast row, `score_half_life` of the
     prequential scores, and `half_life_days` of everything. `prior` and `sketch_prior` shrink corrections. A choice is
     applied where its gain exceeds `worth` by `doubt` standard errors: one that gains less only changes which of two
-    nearly equal cards wins, by the noise of few votes. Nothing is applied before votes of the weight `least_scored` have
-    scored the choices in every estimate: the standard error of fewer says little.
+    nearly equal cards wins, by the noise of few votes. Nothing is applied before votes of the weight `least_scored`
+    have scored the choices in every estimate: the standard error of fewer says little.
     """
 
     half_life: float = 200.0
@@ -239,7 +239,9 @@ def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
     spread = np.sqrt(np.maximum((memory.squares @ weights) / (scored + 1.0) - np.square(mean_gain), 0.0))
     certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1) - rule.worth
     best = int(certain.argmax())
-    choice = best if certain[best] > 0 and scored.min() >= rule.least_scored else None
+    # As they are: a tenant that votes much weighs less, and has scored no less.
+    has_scored = (memory.scored @ (weights > 0)).min() >= rule.least_scored
+    choice = best if certain[best] > 0 and has_scored else None
     head = None if asker is None else memory.heads.view(asker - 1)
     if head is not None and not head.is_better:
         head = None
