@@ -32,7 +32,7 @@ _LEAST, _GREATEST, _MOST_EVIDENCE, _LEAST_INFORMATION = 0.02, 0.98, 30.0, 3.0
 
 
 class CusumRule(Struct, frozen=True):
-    """Constants of the test, chosen on simulated answers and on other cards and drops than `bench.learn.drift` reports.
+    """Constants of the test, chosen on simulated answers and on other cards than `bench.learn.drift` reports.
 
     `shift`: the change that is looked for, in logits; 1 is from .8 to .6. `worse` and `better` are the thresholds.
     `prior` is how many units of information, the sum of `q (1 - q)`, say that the forecasts need no correction, and

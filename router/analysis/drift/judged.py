@@ -40,8 +40,8 @@ JUDGEMENTS_AN_ALARM = {
     ("better", False): 450_000,
     ("better", True): 1_500_000,
 }
-"""After how many judgements without a change each test raises an alarm, on average, in simulation: by its direction,
-and whether it is of one kind of prompt."""
+"""After how many judgements without a change each test raises an alarm, on average: by its direction,
+and whether it is of one kind of prompt. Simulated for the first, and extrapolated to the others by `exp(threshold)`."""
 
 
 class Judged(Struct, frozen=True):
