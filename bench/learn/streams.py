@@ -48,7 +48,7 @@ class Scenario(Struct, frozen=True):
 
     `fault`: the card that answers most loses `drop` of its right answers, everywhere or in five domains, or is replaced
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
-        votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes`
+    votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes`
     only. `tastes`: each tenant finds two of three right answers of half of the cards wrong, everywhere (`cards`) or in
     half of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers.
     """

@@ -16,10 +16,10 @@ from router.perceive.exact import exp
 from router.perceive.kernel.cards import CompiledCards, Known
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.logistic import LogisticQuality
+from router.perceive.memory.traffic import TrafficCorrection
 from router.perceive.profile import PromptProfile
 from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.perceive.traffic import TrafficCorrection
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
 if TYPE_CHECKING:

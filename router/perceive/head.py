@@ -16,10 +16,10 @@ from router.perceive.ability.acceptance import AcceptanceParameters, acceptance_
 from router.perceive.ability.ratings import RatingModel
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
 from router.perceive.features import vector_width
+from router.perceive.memory.traffic import LEVEL_COLUMNS, TrafficParameters, TrafficSource
 from router.perceive.reader import ReaderParameters
 from router.perceive.skills import SkillParameters
 from router.perceive.text.encoder import Encoder
-from router.perceive.traffic import LEVEL_COLUMNS, TrafficParameters, TrafficSource
 from router.types import Doubles
 
 FORMAT = "pulvinar-predictor"

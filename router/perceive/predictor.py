@@ -34,6 +34,7 @@ from router.perceive.forecaster import CardPurposes, Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.logistic import LogisticQuality
+from router.perceive.memory.traffic import TrafficCorrection, correction_for
 from router.perceive.profile import PromptProfile, logarithm_of, share_between
 from router.perceive.purpose.density import TaskMean
 from router.perceive.purpose.file import load_purpose_space
@@ -44,7 +45,6 @@ from router.perceive.purpose.space import PurposeSpace
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
 from router.perceive.text.encoder import Encoder
-from router.perceive.traffic import TrafficCorrection
 from router.types import Doubles, Floats, Indices, Mask
 
 _RIGHT = 0.5
@@ -304,19 +304,7 @@ class Predictor:
 
     def _traffic(self, catalog: Catalog) -> TrafficCorrection | None:
         parameters, source = self.head.traffic, self.manifest.traffic
-        if parameters is None or source is None:
-            return None
-        rows = {(card.id, card.model): row for row, card in enumerate(source.cards)}
-        weights = np.tile(parameters.common, (len(catalog), 1))
-        for position in range(len(catalog)):
-            # An adapter of which nothing was judged stays beside its base.
-            nearest: int | None = position
-            while nearest is not None and (catalog[nearest].id, catalog[nearest].model) not in rows:
-                origin = catalog[nearest].origin
-                nearest = None if origin is None else catalog.position(origin)
-            if nearest is not None:
-                weights[position] += parameters.cards[rows[catalog[nearest].id, catalog[nearest].model]]
-        return TrafficCorrection(parameters, weights)
+        return None if parameters is None or source is None else correction_for(catalog, parameters, source)
 
     def belief(self, catalog: Catalog, position: int, vectors: Floats) -> Belief:
         """What is known of the card at `position` without probes, about prompts with these feature vectors."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from router.errors import CallerError
 from router.learn.traffic.judged import JudgedTraffic, trusted_weights
 from router.perceive.ability.acceptance import probability
-from router.perceive.traffic import LEVEL_COLUMNS, TrafficParameters, bounded, level_of
+from router.perceive.memory.traffic import LEVEL_COLUMNS, TrafficParameters, bounded, level_of
 from router.types import Doubles
 
 LEAST_JUDGED = 200

@@ -10,8 +10,8 @@ import numpy as np
 from msgspec import Struct
 
 from router.learn.online.outcomes import WEIGHTS, readable
+from router.perceive.memory.traffic import logit
 from router.perceive.memory.voters import ALLOWANCE, DOUBT, MOST_SHARE, SCALE
-from router.perceive.traffic import logit
 from router.pipeline import Router
 from router.store.records.feedback import OPERATOR, Feedback
 from router.store.records.record import Record

@@ -13,8 +13,8 @@ from router.errors import CallerError
 from router.learn.traffic.comparison import ForecastComparison, compare_forecasts
 from router.learn.traffic.fit import LEAST_JUDGED, Fitted, Spread, expected, fit_traffic
 from router.learn.traffic.judged import JudgedTraffic, Judgement, judged_traffic, trusted_weights
+from router.perceive.memory.traffic import TrafficCard, TrafficParameters, TrafficSource
 from router.perceive.predictor import Predictor
-from router.perceive.traffic import TrafficCard, TrafficParameters, TrafficSource
 from router.pipeline import Router
 
 LEAST_HELD_OUT = 60

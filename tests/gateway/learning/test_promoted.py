@@ -29,8 +29,8 @@ from router.gateway.learning.promoted import (
     write_promotions,
 )
 from router.gateway.worker import Gateway
+from router.perceive.memory.traffic import TrafficCard, TrafficParameters, TrafficSource
 from router.perceive.predictor import Predictor
-from router.perceive.traffic import TrafficCard, TrafficParameters, TrafficSource
 from router.pipeline import Router
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal

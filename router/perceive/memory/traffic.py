@@ -17,6 +17,7 @@ from router.perceive.ability.acceptance import probability
 from router.types import Doubles
 
 if TYPE_CHECKING:
+    from router.cards.catalog import Catalog
     from router.perceive.linear import Quality
 
 MOST_LOGITS = 2.5
@@ -109,3 +110,17 @@ def bounded(logits: Doubles) -> Doubles:
     """A correction within `MOST_LOGITS`."""
     within: Doubles = np.minimum(np.maximum(logits, -MOST_LOGITS), MOST_LOGITS)
     return within
+
+
+def correction_for(catalog: Catalog, parameters: TrafficParameters, source: TrafficSource) -> TrafficCorrection:
+    """The correction of every card in the catalogue; an adapter of which nothing was judged stays beside its base."""
+    rows = {(card.id, card.model): row for row, card in enumerate(source.cards)}
+    weights = np.tile(parameters.common, (len(catalog), 1))
+    for position in range(len(catalog)):
+        nearest: int | None = position
+        while nearest is not None and (catalog[nearest].id, catalog[nearest].model) not in rows:
+            origin = catalog[nearest].origin
+            nearest = None if origin is None else catalog.position(origin)
+        if nearest is not None:
+            weights[position] += parameters.cards[rows[catalog[nearest].id, catalog[nearest].model]]
+    return TrafficCorrection(parameters, weights)
