@@ -191,16 +191,9 @@ class Predictor:
         skills = self.head.skills.in_domain.shape[1]
         numbers = np.empty((len(vectors), kernel.PROFILE + 1 + skills))
         self.compiled.project(kernel.contiguous(vectors, np.float32), len(vectors), numbers)
-        log_tokens, uncertainty, independent_uncertainty, ood_probability, novelty = numbers[:, : kernel.PROFILE].T
-        return PromptProfile(
-            profiles=numbers[:, kernel.PROFILE :],
-            readings=vectors[:, self._width :],
-            uncertainty=uncertainty,
-            independent_uncertainty=independent_uncertainty,
-            log_tokens=log_tokens,
-            ood_probability=ood_probability,
-            novelty=novelty,
-        )
+        log_tokens, in_all, independent, ood_probability, novelty = numbers[:, : kernel.PROFILE].T
+        profiles, readings = numbers[:, kernel.PROFILE :], vectors[:, self._width :]
+        return PromptProfile(profiles, readings, in_all, independent, log_tokens, ood_probability, novelty)
 
     def profile_in_numpy(self, vectors: Floats) -> PromptProfile:
         """The specification of `profile`."""
