@@ -256,3 +256,15 @@ def test_similar_topics_share_cells_and_opposite_ones_do_not() -> None:
     assert cells_of(topic).max() < 2**BITS
     assert (near == cells_of(topic)).sum() >= TABLES - 1
     assert not (far == cells_of(topic)).any()
+
+
+def test_a_memory_stays_as_large_as_it_is_whatever_many_keys_vote() -> None:
+    generator, memory, sizes = np.random.default_rng(0), CardMemory.empty("basis"), set()
+    for number in range(900):
+        cells = generator.integers(0, CELLS, TABLES)
+        vote = Vote(f"key-{number % 300:03}", float(generator.uniform(-1, 1)), 0.5, cells)
+        memory = memory.learn(vote, _NOW_S + number)
+        if number in (299, 899):
+            sizes.add(len(to_bytes(memory)))
+    assert len(sizes) == 1
+    assert sizes.pop() < 5_000
