@@ -12,7 +12,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -99,6 +99,9 @@ class Predictor:
         self._abilities = np.vstack([head.ability, self.population.mean])
         measured = head.ability[sorted(self._column.values())]
         self._average = measured.mean(axis=0) if len(measured) else np.zeros(head.ability.shape[1])
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy in another process binds its arrays to the kernel there
+        return Predictor, (self.head, self.encoder, self.manifest, self._folder)
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:

@@ -95,6 +95,10 @@ class Reader:
         )
         self._compiled = self._bound()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy in another process binds its arrays to the kernel there.
+        return Reader, (self.parameters,)
+
     def _bound(self) -> Any | None:
         """The arrays, bound to the compiled kernel; None where numpy is used."""
         parameters, (regressors, readings) = self.parameters, self._weights.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -267,6 +268,12 @@ def test_an_artifact_that_is_read_again_forecasts_alike(compiled: Predictor, spe
     assert again.id == compiled.id
     for one, other in zip(again.profile(vectors), specified.profile(vectors), strict=True):
         assert np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+def test_a_copy_in_another_process_forecasts_alike(compiled: Predictor) -> None:
+    copy, request = pickle.loads(pickle.dumps(compiled)), ("What is 17 * 23?",)
+    assert copy.vectors([request]).tobytes() == compiled.vectors([request]).tobytes()
+    assert copy.id == compiled.id
 
 
 def test_what_does_not_fit_is_refused(built: ModuleType) -> None:

@@ -78,7 +78,7 @@ def _plain(policy: Policy) -> dict[str, Any]:
     defaults = {
         field.name: msgspec.to_builtins(field.default)
         for field in msgspec.structs.fields(Policy)
-        if field.default is not msgspec.NODEFAULT
+        if field.default is not msgspec.NODEFAULT and field.default is not msgspec.UNSET
     }
     return {name: value for name, value in plain.items() if value != defaults.get(name, {})}
 
