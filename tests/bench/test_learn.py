@@ -9,9 +9,8 @@ def _outcomes() -> Outcomes:
     rng = np.random.default_rng(0)
     forecasts = rng.random((50, 3))
     scores = (rng.random((50, 3)) < forecasts).astype(np.float64)
-    return Outcomes(
-        "set", ("a", "b", "c"), forecasts, forecasts, forecasts, scores, np.zeros((50, 4), dtype=np.intp), ("d",) * 50
-    )
+    cells, projected = np.zeros((50, 4), dtype=np.intp), np.zeros((50, 8))
+    return Outcomes("set", ("a", "b", "c"), forecasts, forecasts, forecasts, scores, cells, projected, ("d",) * 50)
 
 
 def test_false_votes_are_those_of_the_hostile_tenant_alone() -> None:

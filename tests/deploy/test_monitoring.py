@@ -41,7 +41,9 @@ RULES = [
     for rule in group["rules"]
 ]
 # What only servers of adapters, canaries, broken streams and prompt caches fill.
-EMPTY_WITHOUT = re.compile(r"pulvinar_(adapter|adapters|canary|streams_broken|cached_input)_")
+EMPTY_WITHOUT = re.compile(
+    r"pulvinar_(adapter|adapters|canary|streams_broken|cached_input|shadow|experiment|explored|judge)_"
+)
 
 
 class Prometheus:
