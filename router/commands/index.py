@@ -18,7 +18,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "history.savings",
         "Compare the cost and forecast quality of routed requests with those of a baseline.",
     ),
-    "train": ("learning.learn", "Train a predictor on routing data sets."),
+    "train": (
+        "learning.learn",
+        "Train a predictor on routing data sets, or retrain one from recorded requests whose answers were judged.",
+    ),
     "score": ("learning.learn", "Forecast every model's quality on a file of prompts."),
     "eval": ("learning.learn", "Evaluate the predictor on routing data sets by cross-validation, with baselines."),
     "distil": (
@@ -33,7 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "learning.solve",
         "Ask cards the examples of a task within a budget, and compare single cards and plans on their answers.",
     ),
-    "promote": ("learning.promote", "Compare two cards on the same prompts."),
+    "promote": ("learning.promote", "Compare two cards or artifacts on the same prompts."),
     "learning": (
         "live.memory",
         "Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it.",

@@ -213,9 +213,9 @@ def planned(
     gateway = make_gateway(make_router(*made), config, access_log=log, **parts)
     select = gateway.services.selector.select
 
-    async def composed(request: GatewayRequest) -> Selection:
+    async def composed(request: GatewayRequest, record_id: str = "") -> Selection:
         plan, spec = gateway_of_plan.plan, gateway_of_plan.spec
-        return msgspec.structs.replace(await select(request), plan=plan, spec=spec)
+        return msgspec.structs.replace(await select(request, record_id), plan=plan, spec=spec)
 
     gateway.services.selector.select = composed  # type: ignore[method-assign]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
