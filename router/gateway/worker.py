@@ -30,7 +30,6 @@ from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.learning.promoted import PromotedArtifact
 from router.gateway.learning.traffic import TrafficWatch
-from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.polled import polled_metrics
@@ -50,6 +49,7 @@ from router.store.backend import Backend
 from router.store.records.feedback import Feedback, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
+from router.store.state.dollars import DailyDollars
 from router.store.state.protocol import RemoteState, StateStore
 from router.store.state.sqlite import SqliteState
 

@@ -25,12 +25,12 @@ from router.errors import BudgetError, BusyError, ConflictError, FileError, Pulv
 from router.formats.json import json_bytes, json_or_none
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
-from router.gateway.offpath.dollars import Charge, DailyDollars
 from router.learn.online.judging import body_for, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
 from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
 from router.store.records.record import Record
+from router.store.state.dollars import Charge, DailyDollars
 from router.store.state.protocol import Blob, StateError, StateStore
 from router.wire.reading.whole_answers import read_whole_answer
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from router.errors import BudgetError
-from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.work import MOST_RUNNING, MOST_WAITING, Job, OffPath
+from router.store.state.dollars import DailyDollars
 from router.store.state.protocol import Claim, Reservation
 from router.store.state.sqlite import SqliteState
 
