@@ -25,7 +25,7 @@ from router.errors import BudgetError, BusyError, ConflictError, FileError, Pulv
 from router.formats.json import json_bytes, json_or_none
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
-from router.learn.online.judging import body_for, is_sampled, verdict_in
+from router.learn.online.judging import body_for, could_be_judged, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
 from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
@@ -105,6 +105,10 @@ class Judges:
             return
         for grader in heard.graders:
             if not isinstance(grader, JudgeGrader) or not is_sampled(record.id, decision.policy, grader):
+                continue
+            # What waits keeps its request, whose memory is nobody's any more.
+            if not could_be_judged(routed.request, routed.features.input_tokens):
+                self._count(grader.card, "unsuitable", 0.0)
                 continue
             if len(self._waiting) >= _MAX_WAITING:
                 self._count(grader.card, "dropped", 0.0)
