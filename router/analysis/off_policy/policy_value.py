@@ -80,9 +80,10 @@ class PolicyValue(Struct, frozen=True):
 
     `requests` are those that both decide; `judged` of them have a value, `changed` would go elsewhere. `supported` are
     those whose propensities support both (all but `unseen`), on which `new` and `today` are compared; these are None
-    where there are none, or no answer was judged. `gain` and `gain_usd` are how much more NEW is worth, per request. `explored` requests were
-    answered by a drawn card. `left_out` counts others by reason. `judged_shares` is how often the answers of each card
-    were judged. `verdict` is one of `better`, `worse`, `same`, `unclear` and `unknown`; `sentences` explain it.
+    where there are none, or no answer was judged. `gain` and `gain_usd` are how much more NEW is worth, per request.
+    `explored` requests were answered by a drawn card. `left_out` counts others by reason. `judged_shares` is how often
+    the answers of each card were judged. `verdict` is one of `better`, `worse`, `same`, `unclear` and `unknown`;
+    `sentences` explain it.
     """
 
     requests: int
