@@ -217,11 +217,11 @@ class Router:
             is_canary = decision.canary is not None and decision.canary.taken
             card = decision.candidates[1].card if is_canary else plan.card
             above = cards_above(self.catalog, forecast, features.input_tokens, card)
-            return msgspec.structs.replace(policy, plans=()) if policy.plans else policy, above
+            return policy.with_plans() if policy.plans else policy, above
         cards = dict.fromkeys((*plan.members, *([] if plan.writer is None else [plan.writer])))
         of_each = [cards_above(self.catalog, forecast, features.input_tokens, card) for card in cards]
         common = set.intersection(*(set(above) for above in of_each))
-        narrow = msgspec.structs.replace(policy, plans=(plan.id.removeprefix(PREFIX),))
+        narrow = policy.with_plans((plan.id.removeprefix(PREFIX),))
         return narrow, {card: reason for card, reason in of_each[0].items() if card in common}
 
 

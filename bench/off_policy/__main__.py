@@ -65,7 +65,7 @@ def coverage(outcomes: Outcomes, replays: int, requests: int, only: Sequence[str
     targets = {name: target for name, target in _targets(outcomes).items() if not only or name in only}
     for share, judged in ((0.02, 0.1), (0.05, 0.5)):
         logging = logging_policy(outcomes, _BEST, share)
-        shown = table("NEW", "told", "judged", "truth", "gain", "gain covered", "±", *METHODS, "direct")
+        shown = table("NEW", "supported", "judged", "truth", "gain", "gain covered", "±", *METHODS, "direct")
         for name, target in targets.items():
             seed = 1 + int(1000 * share)
             found = replay(outcomes, logging, target, requests=requests, judged=judged, replays=replays, seed=seed)

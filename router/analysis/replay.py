@@ -17,6 +17,7 @@ from router.decide.exploration.rule import draw_again
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
+from router.decide.trials.arms import card_arms
 from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
 from router.perceive.features import part_features
@@ -90,12 +91,13 @@ class Replayer:
         policy does not apply what was learned. Raises as `replay`, and UnknownModelError if the policy does not exist
         any more.
         """
-        policy = policies.named(recorded.policy)
+        policy, then = policies.named(recorded.policy), self.recorded_policy(recorded)
+        # What an experiment did is no edit, while it runs and after its end.
+        policy = next((arm for arm in card_arms(policy) if _deciding(arm) == then), policy)
         if policy.stages_off:
             kind = kind_of(self._predictor, features_of(recorded, self._predictor))
             policy = policy.without_plans(policy.off_for(kind))
-        decides = msgspec.structs.replace(policy, shadow=None, experiment=None)
-        edited = () if decides == self.recorded_policy(recorded) else (f"policy edited: {policy.id}",)
+        edited = () if _deciding(policy) == then else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)
         reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)
@@ -121,7 +123,7 @@ class Replayer:
     def without_plans(self, recorded: DecisionRecord) -> Replay:
         """Repeat a decision as if the policy had no plans. Raises as `replay`."""
         today = datetime.date.fromisoformat(recorded.day) if recorded.day else None
-        policy = msgspec.structs.replace(self.recorded_policy(recorded), plans=(), stages_off={})
+        policy = self.recorded_policy(recorded).with_plans()
         alone = msgspec.structs.replace(recorded, named_plan=None)
         return self._decide(alone, self._recorded_catalog(recorded.catalogue), policy, NO_PLANS, today, ())
 
@@ -240,6 +242,11 @@ def read_flags(text: str) -> Flags:
         tuple(limit for flags in parsed for limit in flags.limits),
         {goal: weight for flags in parsed for goal, weight in flags.goals.items()},
     )
+
+
+def _deciding(policy: Policy) -> Policy:
+    """The policy without what its decisions do not depend on, as it is recorded."""
+    return msgspec.structs.replace(policy, shadow=None, experiment=None)
 
 
 def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Difference, ...]:

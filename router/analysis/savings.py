@@ -71,7 +71,8 @@ class Comparison(Struct, frozen=True):
 class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_budget": "thrifty"}):
     """Routed requests compared with a baseline: a single model, or the model that each client named.
 
-    `requests` and `spent_usd` cover all records. `left_out` counts the records that are not compared, by reason.
+    `requests` and `spent_usd` cover all records but those of shadows. `left_out` counts the records that are not
+    compared, by reason.
     Two kinds of cards are not compared: `uncallable` counts those that could not be called at more than half of the
     requests, `unpriced` lists the others without a price.
 
@@ -146,7 +147,9 @@ def savings(
         raise CallerError(f'--by takes {", ".join(GROUPINGS)}; got "{by}"')
     accumulator = _Accumulator(cards, predictor, unavailable, GROUPINGS[by] if by else None, against)
     for record in records:
-        accumulator.add(record)
+        # No client asked for the answer of a shadow, so no baseline would have given it.
+        if record.shadow is None:
+            accumulator.add(record)
     return accumulator.result()
 
 

@@ -86,10 +86,8 @@ def _conversation(router: Router, model: str | None, flags: str, policy: str, *,
     if len(unavailable) == len(eligible):
         raise nothing_callable(unavailable.values())
 
-    import msgspec
-
     # One card answers here; `route serve` runs plans.
-    applied = msgspec.structs.replace(router.policies.named(policy), plans=())
+    applied = router.policies.named(policy).with_plans()
 
     def choose(request: ChatRequest, kept: str | None) -> Routed:
         today = options.today()

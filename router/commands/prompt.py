@@ -93,7 +93,9 @@ def _with_plans(router: Router, policy: str, plans: str | None) -> Policy:
     if plans is None:
         return applied
     names = dict.fromkeys(name.strip() for name in plans.split(",") if name.strip())
-    return msgspec.structs.replace(applied, plans=tuple(router.plans.named(name).id for name in names))
+    # Who names plans wants to see them compared, whether or not they pay.
+    plans_named = tuple(router.plans.named(name).id for name in names)
+    return msgspec.structs.replace(applied, plans=plans_named, stages_off={})
 
 
 def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:

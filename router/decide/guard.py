@@ -21,11 +21,12 @@ class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
     """The guard's two thresholds. `python -m bench.guard` chose the defaults.
 
     `confidence`: the best card answers only where the probability that its score is truly better than the default
-    card's exceeds this; 0.5 requires no more than an advantage. `novelty`: the best card answers only where at most
-    this share of the training prompts is less novel than the prompt; 1 lets any prompt pass.
+    card's exceeds this; 0.5 requires no more than an advantage, and with 1 the default card answers wherever it may.
+    `novelty`: the best card answers only where at most this share of the training prompts is less novel than the
+    prompt; 1 lets any prompt pass.
     """
 
-    confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
+    confidence: Annotated[float, Meta(ge=0.5, le=1)] = 0.6
     novelty: Annotated[float, Meta(ge=0, le=1)] = 0.99
 
     def releases(self, confidence: Any, novelty: Any) -> Any:

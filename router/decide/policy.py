@@ -173,8 +173,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 
     def without_plans(self, off: Collection[str]) -> Policy:
         """The policy without these plans."""
-        plans = tuple(plan for plan in self.plans if plan not in off)
-        left = {plan: kinds for plan, kinds in self.stages_off.items() if plan not in off}
+        return self.with_plans(tuple(plan for plan in self.plans if plan not in off))
+
+    def with_plans(self, plans: tuple[str, ...] = ()) -> Policy:
+        """The policy with these plans in place of its own, and `stages_off` of these alone."""
+        left = {plan: kinds for plan, kinds in self.stages_off.items() if plan in plans}
         return msgspec.structs.replace(self, plans=plans, stages_off=left)
 
     @property

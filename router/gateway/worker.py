@@ -17,6 +17,7 @@ from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.bounds.admission import Admission
 from router.dispatch.bounds.body_memory import BodyMemory
+from router.gateway.background import kept_running
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
@@ -30,7 +31,6 @@ from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.learning.promoted import PromotedArtifact
 from router.gateway.learning.traffic import TrafficWatch
-from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.polled import polled_metrics
@@ -50,6 +50,7 @@ from router.store.backend import Backend
 from router.store.records.feedback import Feedback, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
+from router.store.state.dollars import DailyDollars
 from router.store.state.protocol import RemoteState, StateStore
 from router.store.state.sqlite import SqliteState
 
@@ -185,24 +186,25 @@ class Gateway:
         await self.promoted.refresh()
         await self.experiments.refresh()
         self._preload()
-        tasks = [
-            asyncio.create_task(self.availability.run()),
-            asyncio.create_task(self.reloader.watch()),
-            *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
-            asyncio.create_task(self._share_metrics()),
-            asyncio.create_task(self.canaries.run()),
-            asyncio.create_task(self.memories.run()),
-            asyncio.create_task(self.experiments.run()),
-            asyncio.create_task(self.learner.run()),
-            asyncio.create_task(self.drift.run()),
-            asyncio.create_task(self.promoted.run()),
-            asyncio.create_task(self.learner.watch()),
-            asyncio.create_task(self.judges.run()),
-            asyncio.create_task(self.off_path.run()),
-            asyncio.create_task(self.traffic.run()),
-            asyncio.create_task(self._sweep_adapters()),
-            asyncio.create_task(self._expire_adapters()),
-        ]
+        background = (
+            self.availability.run,
+            self.reloader.watch,
+            *(store.maintain for store in {self.state, self.conversations}),
+            self._share_metrics,
+            self.canaries.run,
+            self.memories.run,
+            self.experiments.run,
+            self.learner.run,
+            self.drift.run,
+            self.promoted.run,
+            self.learner.watch,
+            self.judges.run,
+            self.off_path.run,
+            self.traffic.run,
+            self._sweep_adapters,
+            self._expire_adapters,
+        )
+        tasks = [asyncio.create_task(kept_running(run)) for run in background]
         try:
             yield
         finally:

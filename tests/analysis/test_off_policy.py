@@ -129,14 +129,14 @@ def test_a_better_policy_is_found_with_its_cost() -> None:
     assert 0.0 < found.gain.low < 0.2 < found.gain.high
     assert found.gain_usd is not None
     assert found.gain_usd.value == pytest.approx(0.002, rel=0.05)
-    assert (found.requests, found.changed, found.told) == (3000, 3000, 3000)
+    assert (found.requests, found.changed, found.supported) == (3000, 3000, 3000)
     assert found.left_out == (("the client named a plan", 2),)
 
 
 def test_logs_without_exploration_say_what_they_cannot_know() -> None:
     logged = [Logged("a", "a", {"a": 1.0}, 1.0, 0.001, 0.7)] * 50
     found = evaluate(logged, [Target("b", 0.8, 0.001)] * 50, [Target("a", 0.7, 0.001)] * 50, {})
-    assert (found.verdict, found.told, found.new) == ("unknown", 0, None)
+    assert (found.verdict, found.supported, found.new) == ("unknown", 0, None)
     assert found.unseen.cards == (("b", 50),)
     assert found.unseen.reasons == (("the policy did not explore", 50),)
     assert found.unseen.forecast_gain == pytest.approx(0.1)
@@ -184,7 +184,7 @@ def test_requests_while_exploration_was_used_up_are_left_out() -> None:
     closed = [Logged("a", "a", {"a": 1.0}, 1.0, 0.001, 0.7, explores=True, prevented="the share is used up")] * 40
     found = evaluate([*logged, *closed], [*new, *new[:40]], [*today, *today[:40]], {})
     assert used_up(found) == {"exploration was used up, or could not be counted": 40}
-    assert (found.requests, found.told) == (300, 300)
+    assert (found.requests, found.supported) == (300, 300)
 
 
 def test_what_was_drawn_and_could_not_be_paid_tells_nothing() -> None:

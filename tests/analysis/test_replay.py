@@ -17,10 +17,13 @@ from router import __version__
 from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
+from router.decide.exploration.rule import Draw, ExplorationRule
 from router.decide.plans.catalog import Plans
 from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
+from router.decide.trials.arms import with_card
+from router.decide.trials.spec import ArmSpec, ExperimentSpec
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
 from router.perceive.memory.card import CHOICES, ROWS, SLOW, CardView
 from router.perceive.memory.corrections import MemoryView
@@ -505,3 +508,15 @@ def test_a_plan_that_names_a_card_of_another_key_is_not_compared_in_the_replay_e
     recorded = store.record(tested, tested.route(TASKS, **away, hidden=frozenset({"generalist", "stranger"})))
     assert recorded.hidden == ("generalist",)
     assert store.replayer.replay(recorded).same
+
+
+def test_an_arm_of_an_experiment_is_no_edit_of_its_policy(store: Store, predictor: Predictor) -> None:
+    experiment = ExperimentSpec("poets", (ArmSpec(policy="default"), ArmSpec(card="poet")))
+    policy = Policy(id="default", description="d", goals={"cheapest": 1.0}, explore=ExplorationRule(share=0.5))
+    policy = msgspec.structs.replace(policy, experiment=experiment)
+    tested = Router(router(predictor).catalog, Policies([policy]), predictor)
+    routed = tested.route(ChatRequest.from_prompt(SUM), policy=with_card(policy, "poet"), draw=Draw(0.0))
+    assert (routed.decision.card, routed.decision.exploration) == ("poet", None)
+    recorded = store.record(tested, routed)
+    again = store.replayer.re_decide(recorded, CatalogSnapshot(tested.catalog, {}), tested.policies, None)
+    assert (again.same, again.reasons) == (True, ())

@@ -12,7 +12,7 @@ from router.dispatch.costs import cost_usd, price_of
 from router.errors import CallerError, UnknownModelError
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
-from router.store.records.record import Record
+from router.store.records.record import Record, ShadowRecord, Side
 from router.store.records.snapshots import CatalogSnapshot, Snapshots, catalogue_snapshot
 from router.types import CallOutcome, Outcome, Usage
 from router.wire.chat.request import ChatRequest
@@ -146,6 +146,14 @@ def test_requests_whose_client_asked_for_no_card_have_no_such_baseline(predictor
     }
     assert result.total is not None
     assert result.total.requests == 1
+
+
+def test_answers_of_shadows_are_no_requests(traffic: Traffic) -> None:
+    traffic.answer(POEMS[0], "generalist")
+    before = traffic.savings()
+    pair = ShadowRecord("r", "default", Side("generalist", 5, 9.0))
+    traffic.answer(POEMS[1], "generalist", decision=None, surface="shadow", shadow=pair)
+    assert traffic.savings() == before
 
 
 def test_the_baseline_is_named(traffic: Traffic) -> None:

@@ -146,6 +146,22 @@ def test_a_plan_that_is_off_for_a_kind_of_prompt_is_no_candidate_there_and_the_d
         assert (again.same, again.reasons) == (True, ())
 
 
+def test_flags_in_a_prompt_narrow_what_a_policy_with_stages_that_are_off_decides(
+    router: Router, predictor: Predictor
+) -> None:
+    policy = msgspec.structs.replace(router.policies["default"], stages_off={"ladder": ("maths",)}, prompt_flags=True)
+    off = Router(router.catalog, Policies([policy]), predictor, plans=_PLANS)
+    for kind in (_MATHS, _CODE):
+        narrowed = off.route(ChatRequest.from_prompt(f"[Flag: price<20$]\n{kind.format(0)}"))
+        assert "price" in narrowed.decision.flags
+
+
+def test_a_policy_without_its_plans_has_no_stages_that_are_off() -> None:
+    policy = Policy(id="p", description="d", plans=("ladder", "vote"), stages_off={"ladder": ("maths",)})
+    assert policy.with_plans().stages_off == {}
+    assert policy.with_plans(("ladder",)).stages_off == {"ladder": ("maths",)}
+
+
 def test_the_command_prints_the_table_and_turns_plans_off(
     store: tuple[Path, dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,7 +139,7 @@ def test_where_no_policy_is_similar_all_are_listed() -> None:
             ':5: guard: unknown key "novelity"; did you mean "novelty"?',
         ),
         ("guard: {confidence: 80}", ":3: guard.confidence: "),
-        ("guard: {confidence: 1}", ":3: guard.confidence: "),
+        ("guard: {confidence: 1.01}", ":3: guard.confidence: "),
         ("guard: {confidence: 0.4}", ":3: guard.confidence: "),
         ("guard: {novelty: 1.1}", ":3: guard.novelty: "),
         ("guard: 0.8", ":3: guard: "),

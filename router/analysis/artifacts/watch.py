@@ -30,31 +30,33 @@ class ForecastedTwice(Struct, frozen=True):
 
 
 class Watch(Struct, frozen=True, eq=False):
-    """The test of the artifact `artifact`. `excess` is by how much its logarithmic loss is greater than that of the
-    previous artifact, summed over recent judgements.
+    """The test of one promotion, named `promotion`: an artifact that is promoted once more is tested anew.
+
+    `excess` is by how much the logarithmic loss of the artifact is greater than that of the previous one, summed over
+    recent judgements.
     """
 
-    artifact: str
+    promotion: str
     drift: CardDrift
     excess: float = 0.0
 
     @classmethod
-    def start(cls, artifact: str) -> Watch:
+    def start(cls, promotion: str) -> Watch:
         """Nothing was judged yet."""
         tests = Cusum.start(COLUMNS, _WATCH_RULE)
-        return cls(artifact, msgspec.structs.replace(CardDrift.empty(artifact), tests=tests))
+        return cls(promotion, msgspec.structs.replace(CardDrift.empty(promotion), tests=tests))
 
     def add(self, answer: ForecastedTwice) -> Watch:
         """After one more judgement."""
         judged = msgspec.structs.replace(answer.judged, kind="")
         lost = _loss(judged.value, judged.expected) - _loss(judged.value, answer.previous)
-        return Watch(self.artifact, self.drift.add(judged), self.excess * 0.5 ** (1.0 / _HALF_LIFE) + lost)
+        return Watch(self.promotion, self.drift.add(judged), self.excess * 0.5 ** (1.0 / _HALF_LIFE) + lost)
 
     def why_worse(self, *, one_key: bool) -> str | None:
         """Why the artifact should be rolled back; None where it should not. `one_key`: one key may say so alone."""
         if self.excess <= 0:
             return None
-        alarms = (each for _, each in open_alarms({self.artifact: self.drift}, one_key=one_key))
+        alarms = (each for _, each in open_alarms({self.promotion: self.drift}, one_key=one_key))
         found = next((each for each in alarms if each.direction == "worse"), None)
         if found is None:
             return None
@@ -65,18 +67,18 @@ class Watch(Struct, frozen=True, eq=False):
 
     def to_bytes(self) -> bytes:
         """What workers and gateways share."""
-        return msgspec.msgpack.encode((_FORMAT, self.artifact, self.excess, to_bytes(self.drift)))
+        return msgspec.msgpack.encode((_FORMAT, self.promotion, self.excess, to_bytes(self.drift)))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Watch:
         """The inverse of `to_bytes`. Raises ValueError for content that was never written so."""
         try:
-            format_, artifact, excess, drift = msgspec.msgpack.decode(content, type=tuple[int, str, float, bytes])
+            format_, promotion, excess, drift = msgspec.msgpack.decode(content, type=tuple[int, str, float, bytes])
         except msgspec.DecodeError as error:
             raise ValueError(f"is damaged: {error}") from None
         if format_ != _FORMAT or not np.isfinite(excess):
             raise ValueError("is damaged, or of another release")
-        return cls(artifact, from_bytes(drift), excess)
+        return cls(promotion, from_bytes(drift), excess)
 
 
 def _loss(value: float, forecast: float) -> float:

@@ -78,18 +78,19 @@ class Unseen(Struct, frozen=True):
 class PolicyValue(Struct, frozen=True):
     """NEW beside today's policies.
 
-    `requests` are those that both decide; `judged` of them have a value, `changed` would go elsewhere. `told` are those
-    that tell about NEW (all but `unseen`), on which `new` and `today` are compared; None where there are none, or no
-    answer was judged. `gain` and `gain_usd` are how much more NEW is worth, per request. `explored` requests were
-    answered by a drawn card. `left_out` counts others by reason. `judged_shares` is how often the answers of each card
-    were judged. `verdict` is one of `better`, `worse`, `same`, `unclear` and `unknown`; `sentences` explain it.
+    `requests` are those that both decide; `judged` of them have a value, `changed` would go elsewhere. `supported` are
+    those whose propensities support both (all but `unseen`), on which `new` and `today` are compared; these are None
+    where there are none, or no answer was judged. `gain` and `gain_usd` are how much more NEW is worth, per request.
+    `explored` requests were answered by a drawn card. `left_out` counts others by reason. `judged_shares` is how often
+    the answers of each card were judged. `verdict` is one of `better`, `worse`, `same`, `unclear` and `unknown`;
+    `sentences` explain it.
     """
 
     requests: int
     judged: int
     explored: int
     changed: int
-    told: int
+    supported: int
     new: Worth | None
     today: Worth | None
     gain: Estimate | None
@@ -147,30 +148,30 @@ def evaluate(
         left["exploration was used up, or could not be counted"] += len(logged) - len(open_)
     logged, new, today = ([rows[row] for row in open_] for rows in (logged, new, today))  # type: ignore[assignment]
     changed = _mask(one.action != two.action for one, two in zip(new, today, strict=True))
-    told = _mask(
+    supported = _mask(
         each.propensities.get(one.action, 0.0) > 0 and each.propensities.get(two.action, 0.0) > 0
         for each, one, two in zip(logged, new, today, strict=True)
     )
     values = _numbers(each.value for each in logged)
-    unseen = _unseen(logged, new, today, told)
+    unseen = _unseen(logged, new, today, supported)
     worth_new = worth_today = gain = gain_usd = None
-    if told.any() and np.isfinite(values).any():
-        logs = [_quality_log(logged, targets, values).rows(told) for targets in (new, today)]
-        costs = [_cost_log(logged, targets, told) for targets in (new, today)]
+    if supported.any() and np.isfinite(values).any():
+        logs = [_quality_log(logged, targets, values).rows(supported) for targets in (new, today)]
+        costs = [_cost_log(logged, targets, supported) for targets in (new, today)]
         of_costs = [None if log is None else estimate(log) for log, _ in costs]
         worth_new, worth_today = (Worth(estimate(log), cost) for log, cost in zip(logs, of_costs, strict=True))
-        gain = difference(logs[0], logs[1], changed[told])
+        gain = difference(logs[0], logs[1], changed[supported])
         both = costs[0][1] & costs[1][1]
         if both.any():
             one, two = (_of_rows(log, known, both) for log, known in costs)
             gain_usd = difference(one, two, changed[both])
-    verdict, sentences = _verdict(logged, values, changed, told, worth_new, gain, unseen)
+    verdict, sentences = _verdict(logged, values, changed, supported, worth_new, gain, unseen)
     return PolicyValue(
         requests=len(logged),
         judged=int(np.isfinite(values).sum()),
         explored=sum(each.action != each.choice for each in logged),
         changed=int(changed.sum()),
-        told=int(told.sum()),
+        supported=int(supported.sum()),
         new=worth_new,
         today=worth_today,
         gain=gain,
@@ -190,10 +191,10 @@ def _quality_log(logged: Sequence[Logged], targets: Sequence[Target], values: Do
     return Log(*_agreement(logged, targets), values, known_shares(actions, values), forecast)
 
 
-def _cost_log(logged: Sequence[Logged], targets: Sequence[Target], told: Mask) -> tuple[Log | None, Mask]:
+def _cost_log(logged: Sequence[Logged], targets: Sequence[Target], supported: Mask) -> tuple[Log | None, Mask]:
     """What the requests say about the cost of a policy, and which of them (`(requests,)`) have a forecast of it."""
     costs, forecast = _numbers(each.cost_usd for each in logged), _numbers(each.cost_usd for each in targets)
-    rows = told & np.isfinite(forecast)
+    rows = supported & np.isfinite(forecast)
     if not (rows & np.isfinite(costs)).any():
         return None, np.zeros_like(rows)
     actions, takes = [each.action for each in logged], [each.action for each in targets]
@@ -225,8 +226,8 @@ def _agreement(logged: Sequence[Logged], targets: Sequence[Target]) -> tuple[Mas
     )
 
 
-def _unseen(logged: Sequence[Logged], new: Sequence[Target], today: Sequence[Target], told: Mask) -> Unseen:
-    rows = np.flatnonzero(~told).tolist()
+def _unseen(logged: Sequence[Logged], new: Sequence[Target], today: Sequence[Target], supported: Mask) -> Unseen:
+    rows = np.flatnonzero(~supported).tolist()
     cards = Counter(new[row].action for row in rows if not logged[row].propensities.get(new[row].action))
     reasons = Counter(
         "the policy did not explore"
@@ -254,7 +255,7 @@ def _verdict(
     logged: Sequence[Logged],
     values: Doubles,
     changed: Mask,
-    told: Mask,
+    supported: Mask,
     new: Worth | None,
     gain: Estimate | None,
     unseen: Unseen,
@@ -280,7 +281,7 @@ def _verdict(
         return "unknown", ("no answer of these requests was judged", *sentences)
     if not changed.any():
         return "same", ("NEW decides every one of these requests as today's policy does", *sentences)
-    if gain is None or new is None or not (changed & told).any():
+    if gain is None or new is None or not (changed & supported).any():
         return "unknown", tuple(sentences)
     compared = new.quality.deviating
     if compared < ENOUGH:

@@ -91,7 +91,7 @@ def _print(value: PolicyValue, policy: Policy | None) -> None:
     out = console()
     out.print(
         f"{value.requests:,} requests, {value.judged:,} judged, {value.explored:,} explored; NEW would send "
-        f"{value.changed:,} elsewhere, and {value.told:,} tell about it"
+        f"{value.changed:,} elsewhere, and {value.supported:,} support the comparison"
     )
     if value.new is not None and value.today is not None:
         shown = table("quality", "NEW", "95 %", "today", "95 %", right=("NEW", "today"))

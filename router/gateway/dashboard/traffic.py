@@ -75,7 +75,7 @@ def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
         ]
 
     recorded = records.tail(_TIMED, Filter(since=since_s), prompts=False)
-    newest = [one for one in recorded if one.outcome.card and not one.outcome.error]
+    newest = [one for one in recorded if one.outcome.card and not one.outcome.error and one.shadow is None]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
     return Traffic(
         first,

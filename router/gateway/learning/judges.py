@@ -25,12 +25,13 @@ from router.errors import BudgetError, BusyError, ConflictError, FileError, Pulv
 from router.formats.json import json_bytes, json_or_none
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
-from router.learn.online.judging import body_for, is_sampled, verdict_in
+from router.learn.online.judging import body_for, could_be_judged, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
 from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
 from router.store.records.record import Record
-from router.store.state.protocol import Blob, Claim, Reservation, StateError, StateStore
+from router.store.state.dollars import Charge, DailyDollars
+from router.store.state.protocol import Blob, StateError, StateStore
 from router.wire.reading.whole_answers import read_whole_answer
 
 _LOG = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Judges:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dispatcher, self._state, self._active = dispatcher, state, active
+        self._dollars = DailyDollars(state, clock)
         self._teach, self._open_store, self._count, self._clock = teach, open_store, count, clock
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._has_work = asyncio.Event()
@@ -103,6 +105,10 @@ class Judges:
             return
         for grader in heard.graders:
             if not isinstance(grader, JudgeGrader) or not is_sampled(record.id, decision.policy, grader):
+                continue
+            # What waits keeps its request, whose memory is nobody's any more.
+            if not could_be_judged(routed.request, routed.features.input_tokens):
+                self._count(grader.card, "unsuitable", 0.0)
                 continue
             if len(self._waiting) >= _MAX_WAITING:
                 self._count(grader.card, "dropped", 0.0)
@@ -140,11 +146,18 @@ class Judges:
         question = await self._question(each)
         if isinstance(question, str):
             return question, 0.0
-        worst_usd = _worst_usd(question.card, question.body)
-        reservation = await self._reserved(name_of(each.record, grader), grader.dollars_per_day, worst_usd)
-        if reservation is None:
+        name = name_of(each.record, grader)
+        if self._clock() < self._spent_until_s.get(name, 0.0):
             return "budget", 0.0
-        response, cost_usd = await self._asked(question, grader.seconds, reservation, worst_usd)
+        worst_usd = _worst_usd(question.card, question.body)
+        try:
+            async with self._dollars.reserved(name, grader.dollars_per_day, worst_usd) as charge:
+                response = await self._asked(question, grader.seconds, charge)
+        except BudgetError as error:
+            if error.is_spent:
+                self._spent_until_s[name] = self._clock() + min(error.retry_after_s, _LOOK_AGAIN_S)
+            return "budget", 0.0
+        cost_usd = charge.cost_usd
         if response is None or response.status >= 400:
             return "failed", cost_usd
         value = _verdict_of(response, question.code)
@@ -169,18 +182,6 @@ class Judges:
         body = body_for(each.grader, card.id, each.routed.request, answer.text, code)
         return "unsuitable" if body is None else _Question(card, body, code)
 
-    async def _reserved(self, name: str, dollars_per_day: float, worst_usd: float) -> Reservation | None:
-        """A part of the day's budget; None where it has no room for a call."""
-        now_s = self._clock()
-        if now_s < self._spent_until_s.get(name, 0.0):
-            return None
-        try:
-            return await self._state.reserve(Claim(name, dollars_per_day, worst_usd), now_s)
-        except BudgetError as error:
-            if error.is_spent:
-                self._spent_until_s[name] = now_s + min(error.retry_after_s, _LOOK_AGAIN_S)
-            return None
-
     async def _store(self, record: Record, judged: JudgedAnswer, card: str) -> None:
         """Store the verdict beside the record, with the propensity, for whoever estimates from it later."""
         if self._open_store is None or not self._active().config.records.enabled:
@@ -199,14 +200,12 @@ class Judges:
                 _LOG.warning("the verdict of the judge %s cannot be stored: %s", card, error)
                 return
 
-    async def _asked(
-        self, question: _Question, seconds: float, reservation: Reservation, worst_usd: float
-    ) -> tuple[UpstreamResponse | None, float]:
-        """The judge's response, and what the budget is charged: where a call has begun whose cost is not known, its
-        worst case.
+    async def _asked(self, question: _Question, seconds: float, charge: Charge) -> UpstreamResponse | None:
+        """The judge's response; None where there is none. Where a call has begun whose cost is not known, the charge
+        stays the worst case.
         """
         card, body = question.card, question.body
-        begun, charged_usd = 0, worst_usd
+        begun = 0
 
         def begin() -> dict[str, str]:
             nonlocal begun
@@ -219,18 +218,18 @@ class Judges:
         call = Call("chat", body, ends_s=time.monotonic() + seconds, is_batch=True)
         try:
             response = await self._dispatcher.send_first_healthy((card,), call, None, begin)
-            usage = booked_usage(response, "chat", body)
-            cost_usd = None if usage is None else cost_of(card, usage)
-            charged_usd = (0.0 if response.status >= 400 else worst_usd) if cost_usd is None else cost_usd
-            return response, charged_usd
         except PulvinarError as error:
             _LOG.warning("the judge %s failed: %s", card.id, error)
-            charged_usd = worst_usd if begun else 0.0
-            return None, charged_usd
-        finally:
-            # Also where the gateway ends meanwhile.
-            with contextlib.suppress(StateError):
-                await asyncio.shield(self._state.settle(reservation, charged_usd))
+            if not begun:
+                charge.cost_usd = 0.0
+            return None
+        usage = booked_usage(response, "chat", body)
+        cost_usd = None if usage is None else cost_of(card, usage)
+        if cost_usd is not None:
+            charge.cost_usd = cost_usd
+        elif response.status >= 400:
+            charge.cost_usd = 0.0
+        return response
 
     async def _note(self, name: str, result: Result, cost_usd: float) -> None:
         """Add to the tally that all workers share."""

@@ -232,14 +232,15 @@ class PromotedArtifact:
 
     async def _test(self) -> None:
         waiting, self._waiting = self._waiting, []
-        artifact = self._artifact.predictor.id
+        artifact, chain = self._artifact.predictor.id, self._promotions.chain
         answers = await asyncio.to_thread(self._forecast_twice, waiting)
+        if not answers:
+            return
+        promotion = f"{artifact} {chain[-1].since_s}"
         for _ in range(_TRIES):
-            if not answers:
-                return
             found = [blob for blob in await self._store.blobs_after(0, _WATCH) if blob.name == _WATCH]
             blob = found[0] if found else Blob(_WATCH, 0, b"")
-            watch = await asyncio.to_thread(_watched, blob.content, artifact, answers)
+            watch = await asyncio.to_thread(watched, blob.content, promotion, answers)
             if await self._store.swap_blob(Blob(_WATCH, blob.version, watch.to_bytes()), self._clock()):
                 why = watch.why_worse(one_key=not self._has_others())
                 if why is not None:
@@ -274,14 +275,15 @@ class PromotedArtifact:
             await self._follow()
 
 
-def _watched(content: bytes, artifact: str, answers: list[ForecastedTwice]) -> Watch:
+def watched(content: bytes, promotion: str, answers: list[ForecastedTwice]) -> Watch:
+    """The test in a blob after further answers; one of another promotion, or a damaged one, begins anew."""
     try:
-        watch = Watch.from_bytes(content) if content else Watch.start(artifact)
+        watch = Watch.from_bytes(content) if content else Watch.start(promotion)
     except ValueError as error:
         _LOG.error("the test of the promoted artifact %s; it begins anew", error)
-        watch = Watch.start(artifact)
-    if watch.artifact != artifact:
-        watch = Watch.start(artifact)
+        watch = Watch.start(promotion)
+    if watch.promotion != promotion:
+        watch = Watch.start(promotion)
     for each in answers:
         watch = watch.add(each)
     return watch

@@ -1,1 +1,1 @@
-"""Work that no client waits for: a bounded queue, dollars a day, and the requests that are answered once more."""
+"""Work that no client waits for: a bounded queue, and the requests that are answered once more."""

@@ -24,7 +24,6 @@ from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, booked_usage,
 from router.errors import BudgetError, BusyError, CallerError, FieldError, UpstreamError
 from router.formats.json import json_or_none
 from router.gateway.learning.heard import Heard, document_of
-from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.work import Job, OffPath
 from router.gateway.routing.composed import rejected_for_parts
 from router.gateway.routing.selection import GatewayRequest, Selection
@@ -33,6 +32,7 @@ from router.learn.online.pairs import is_same, side_of
 from router.perceive.forecaster import TAIL_95
 from router.pipeline import Routed
 from router.store.records.record import Record, ShadowRecord, Side
+from router.store.state.dollars import DailyDollars
 from router.store.state.protocol import StateError
 from router.types import Attempt, Outcome, Rejection, Usage, known
 from router.wire.reading.extras import extras_in
@@ -273,7 +273,7 @@ def _chosen(answered: Answered, rejected: Mapping[str, str]) -> Card:
     """What the other policy chooses among the cards that meet the limits of this one. Raises CallerError."""
     router, routed = answered.request.active.router, answered.routed
     named = router.policies.named(answered.shadow.policy or "")
-    policy = msgspec.structs.replace(named, plans=(), prompt_flags=False, on_empty="error", relax=())
+    policy = msgspec.structs.replace(named.with_plans(), prompt_flags=False, on_empty="error", relax=())
     context: RequestContext = routed.request_context
     flags = msgspec.structs.replace(read_flags(routed.decision.flags), goals={})
     again = router.route(

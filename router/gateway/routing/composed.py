@@ -142,7 +142,7 @@ def _candidates(request: GatewayRequest, selection: Selection) -> Callable[[Mapp
         rejected |= {card: _ELSEWHERE for card in selection.catalog.ids if card not in members.members}
     asked = Flags() if routed is None else parse_flags(routed.decision.flags)
     flags = Flags(tuple(limit for limit in asked.limits if limit.field not in _OF_PLANS), asked.goals)
-    policy = msgspec.structs.replace(selection.policy, plans=(), prompt_flags=False)
+    policy = msgspec.structs.replace(selection.policy.with_plans(), prompt_flags=False)
 
     def candidates(body: Mapping[str, Any]) -> Sequence[Candidate]:
         try:

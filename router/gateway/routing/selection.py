@@ -44,7 +44,7 @@ from router.gateway.routing.refusals import refused_by, unsupported
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.gateway.routing.trials.canaries import Canaries
 from router.gateway.routing.trials.experiments import Experiments, in_arm
-from router.gateway.routing.trials.explorer import Explorer, Wish
+from router.gateway.routing.trials.explorer import Eligibility, Explorer
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer, Reservation
 from router.types import Api, ComposedPlan, Plan, SinglePlan, known
@@ -200,10 +200,10 @@ class Selector:
             self._decide, request, chat, flags, policy, named, kept, cooling, elsewhere, load, canaries, options.batch
         )
         has_budget = request.key is not None and request.key.budget_usd_per_day is not None
-        wish = Wish(record_id, not options.explore, last is not None or identity.continues, has_budget)
+        eligibility = Eligibility(record_id, not options.explore, last is not None or identity.continues, has_budget)
         try:
             routed, reserved = await self._explorer.explored(
-                policy, wish, request.surface.api, catalog, lambda draw: run(decide, draw)
+                policy, eligibility, request.surface.api, catalog, lambda draw: run(decide, draw)
             )
         except (NoCandidateError, PromptFlagError):
             keys = request.active.keys

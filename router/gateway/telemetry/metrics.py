@@ -174,16 +174,11 @@ class Metrics:
         outcome, decision = record.outcome, record.decision
         card = outcome.card or ""
         policy = "" if decision is None else decision.policy
-        self._requests((record.surface, card, policy, str(outcome.status)))
-        if outcome.error and outcome.status < 400:
-            self._broken((card,))
-        if 0 <= outcome.total_ms < _MAX_MS:
-            self._durations((record.surface, card), outcome.total_ms / 1000)
-        if outcome.ttft_ms is not None and 0 <= outcome.ttft_ms < _MAX_MS:
-            self._first_tokens((card,), outcome.ttft_ms / 1000)
+        # An answer for nobody costs and calls as any other does, but is no request: its failure must alarm nobody.
+        if record.shadow is None:
+            self._requests((record.surface, card, policy, str(outcome.status)))
+            self._count_answer(record, card)
         if outcome.attempts:
-            if 0 <= outcome.overhead_ms < _MAX_MS:
-                self._overheads((), outcome.overhead_ms / 1000)
             for attempt in outcome.attempts:
                 self._attempts((attempt.card, safe_code(attempt.fault) if attempt.fault else ""))
             self._count_usage(outcome, card, record.key or "")
@@ -196,6 +191,17 @@ class Metrics:
             if (arm := decision.experiment) is not None:
                 self._counters["pulvinar_experiment_requests"].add((arm.name, arm.arm))
             self._qualities((policy,), decision.quality)
+
+    def _count_answer(self, record: Record, card: str) -> None:
+        outcome = record.outcome
+        if outcome.error and outcome.status < 400:
+            self._broken((card,))
+        if 0 <= outcome.total_ms < _MAX_MS:
+            self._durations((record.surface, card), outcome.total_ms / 1000)
+        if outcome.ttft_ms is not None and 0 <= outcome.ttft_ms < _MAX_MS:
+            self._first_tokens((card,), outcome.ttft_ms / 1000)
+        if outcome.attempts and 0 <= outcome.overhead_ms < _MAX_MS:
+            self._overheads((), outcome.overhead_ms / 1000)
 
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback about an answer of a card."""

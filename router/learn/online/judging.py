@@ -51,11 +51,16 @@ def is_sampled(record: str, policy: str, grader: JudgeGrader) -> bool:
     return place < grader.share * 2**64
 
 
+def could_be_judged(request: ChatRequest, input_tokens: int) -> bool:
+    """Whether a judge could see all of the request, as far as a glance shows: no token is shorter than a byte."""
+    return request.modalities == {"text"} and "files" not in request.needs and input_tokens <= _MOST_BYTES
+
+
 def body_for(grader: JudgeGrader, model: str, request: ChatRequest, answer: str, code: str) -> dict[str, Any] | None:
     """The chat request for a verdict on `answer`; None where the judge could not see all of it: it reads text only, and
     no more than 64 kB.
     """
-    if request.modalities != {"text"} or "files" in request.needs:
+    if not could_be_judged(request, 0):
         return None
     turns = [{"role": turn.role, "text": turn.text} for turn in request.turns]
     material = json_bytes({"conversation": turns, "answer": answer})

@@ -61,7 +61,7 @@ def choose_cards(
     }
     left_out = {**unpriced, **left_out}
     # A limit of the task is never relaxed, and no plan is compared here.
-    strict = msgspec.structs.replace(policy, plans=(), relax=(), on_empty="error")
+    strict = msgspec.structs.replace(policy.with_plans(), relax=(), on_empty="error")
     flags = Flags(tuple(limit for limit in task.limits if limit.field not in OWN_FIELDS))
     routed = []
     for probe in task.probes:

@@ -118,7 +118,7 @@ def worth_of(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mappi
     # Where it does not depend on what a plan costs, that of one plan is that of all.
     depends = routed.policy.flags.goals.get("cheapest", 0.0) > 0
     some = plans if depends else plans[:1]
-    policy = msgspec.structs.replace(routed.policy, plans=tuple(plan.id for plan in some))
+    policy = routed.policy.with_plans(tuple(plan.id for plan in some))
     context = msgspec.structs.replace(routed.request_context, unavailable={})
     try:
         decision = decide(

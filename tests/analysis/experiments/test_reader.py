@@ -42,6 +42,18 @@ def test_a_key_counts_once_with_the_mean_of_its_first_outcomes(tmp_path: Path) -
     assert [(arm.units, arm.mean) for arm in reader.experiment.arms()] == [(0, None), (1, 0.5)]
 
 
+def test_the_verdict_of_a_judge_is_no_outcome_and_hides_none(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(SPEC, outcomes=1)
+    with SqliteRecords.open(tmp_path) as records, SqliteFeedback.open(tmp_path) as feedback:
+        records.add([asked("r0", "ann", spec=spec), asked("r1", "bob", spec=spec)], 1.0)
+        feedback.add(Feedback("r0", 0.25, 100.0, source="judge"), of_any_key=True)
+        feedback.add(Feedback("r1", 0.25, 100.0, source="judge"), of_any_key=True)
+        feedback.add(Feedback("r0", 1.0, 101.0, key="ann"))
+        reader = Reader(spec, 100.0, several_keys=True)
+        reader.read(records)
+    assert [(arm.units, arm.mean) for arm in reader.experiment.arms()] == [(0, None), (1, 1.0)]
+
+
 def test_costs_of_answers_without_an_error_are_outcomes(tmp_path: Path) -> None:
     spec = msgspec.structs.replace(SPEC, metric="cost", by="conversation", outcomes=1)
     answers = [

@@ -18,6 +18,7 @@ from router.analysis.drift.stored import to_bytes
 from router.cards.servers import Place
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.dashboard.traffic import traffic
 from router.gateway.learning.drift import DRIFT
 from router.gateway.learning.memories import basis_of
 from router.store.backend import FolderBackend
@@ -83,6 +84,16 @@ def test_the_traffic_counts_requests_to_models(operator: httpx.Client) -> None:
     assert sum(hour["cost_usd"] for hour in found["hours"]) == pytest.approx(30 * 0.002 + 0.0001)
     assert found["timed"] == 31
     assert found["latency_ms"][0] <= found["latency_ms"][1]
+
+
+def test_the_times_of_the_traffic_are_those_of_clients(tmp_path: Path) -> None:
+    pair = ShadowRecord("r", "default", Side("gpt-4o", 5, 9.0))
+    with SqliteRecords.open(tmp_path) as records:
+        answered = record("r", at=1000.0, outcome=Outcome(200, 100.0, "gpt-4o"))
+        late = record("s", at=1001.0, outcome=Outcome(200, 9000.0, "gpt-4o"), surface="shadow", shadow=pair)
+        records.add([answered, late], 0)
+        found = traffic(records, 0.0, 2000.0)
+    assert (found.timed, found.latency_ms) == (1, (100.0, 100.0))
 
 
 def test_requests_are_listed_newest_first_in_pages(operator: httpx.Client) -> None:

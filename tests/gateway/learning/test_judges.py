@@ -24,7 +24,8 @@ from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.config.sources import Sources
-from router.gateway.learning.judges import Tally, judge_of, tally_in
+from router.gateway.learning.heard import Heard
+from router.gateway.learning.judges import Judges, Tally, judge_of, tally_in
 from router.gateway.worker import Gateway
 from router.perceive.predictor import Predictor
 from router.store.backend import FolderBackend
@@ -250,6 +251,21 @@ def test_a_judge_reads_what_policy_and_key_let_it_read_and_never_its_own_model(
     keys = Keys([Key(id="ann", hash=hash_of("ann"), cards=cards)], after.router.catalog.ids, tenants)
     found = judge_of(record, routed, grader, msgspec.structs.replace(after, keys=keys), 1_790_000_000.0)
     assert (None if found is None else found.id) == ("judge" if may_read else None)
+
+
+def test_a_request_too_long_for_a_judge_does_not_wait_for_one(predictor: Predictor) -> None:
+    grader, counted = JudgeGrader("judge", share=1.0), list[str]()
+    active = active_with(predictor, graders=(grader,))
+    judges = Judges(None, SqliteState(), lambda: active, None, None, lambda _, result, __: counted.append(result))  # type: ignore[arg-type]
+    for tokens in (100, 70_000):
+        routed = active.router.route(ChatRequest.from_prompt("What is the capital of France?"))
+        routed = msgspec.structs.replace(routed, features=msgspec.structs.replace(routed.features, input_tokens=tokens))
+        decision = Snapshots(active.catalogue, lambda _: True).decision_record(routed)
+        outcome = Outcome(200, 1.0, card=routed.decision.card)
+        heard = Heard("chat")
+        heard.add(b"{}", routed)
+        judges.offer(Record("r", 0.0, "chat", "auto", False, outcome, decision=decision), heard)
+    assert (judges.waiting, counted) == (1, ["unsuitable"])
 
 
 def test_a_judge_that_fails_is_counted_and_costs_at_most_its_worst_case(

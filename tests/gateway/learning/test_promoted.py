@@ -26,6 +26,7 @@ from router.gateway.learning.promoted import (
     Step,
     change_promotions,
     read_promotions,
+    watched,
     write_promotions,
 )
 from router.gateway.worker import Gateway
@@ -147,6 +148,14 @@ def test_an_artifact_is_not_to_blame_where_the_previous_one_expected_as_much() -
     assert again.why_worse(one_key=False) == blamed.why_worse(one_key=False)
     with pytest.raises(ValueError, match="damaged"):
         Watch.from_bytes(b"nonsense")
+
+
+def test_an_artifact_that_is_promoted_once_more_is_tested_anew() -> None:
+    worse = [_judged("ab"[number % 2], float(number % 4 == 0), 0.8, 0.3) for number in range(60)]
+    before = watched(b"", "new 1.0", worse)
+    assert before.why_worse(one_key=False) is not None
+    assert watched(before.to_bytes(), "new 1.0", worse[:1]).why_worse(one_key=False) is not None
+    assert watched(before.to_bytes(), "new 2.0", worse[:1]).why_worse(one_key=False) is None
 
 
 def test_answers_that_are_as_forecast_roll_nothing_back() -> None:

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from router.errors import BudgetError
-from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.work import MOST_RUNNING, MOST_WAITING, Job, OffPath
+from router.store.state.dollars import DailyDollars
+from router.store.state.protocol import Claim, Reservation
 from router.store.state.sqlite import SqliteState
 
 
@@ -102,6 +103,29 @@ def test_calls_are_reserved_at_the_most_they_may_cost_and_charged_at_what_they_d
         return await state.spent_usd("shadow/x", 86_400.0)
 
     assert asyncio.run(use()) == pytest.approx(0.7)
+
+
+def test_what_is_reserved_while_the_gateway_ends_is_given_back() -> None:
+    class SlowState(SqliteState):
+        async def reserve(self, claim: Claim, now_s: float) -> Reservation:
+            reservation = await super().reserve(claim, now_s)
+            await asyncio.sleep(0.05)
+            return reservation
+
+    async def use() -> float:
+        state = SlowState()
+
+        async def call() -> None:
+            async with DailyDollars(state, lambda: 86_400.0).reserved("judge:x:y", 1.0, 0.6):
+                raise AssertionError("nothing is asked")
+
+        task = asyncio.create_task(call())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return await state.spent_usd("judge:x:y", 86_400.0)
+
+    assert asyncio.run(use()) == 0.0
 
 
 def test_a_cancelled_call_is_charged_in_full() -> None:

@@ -16,7 +16,7 @@ from router.decide.exploration.rule import ExplorationRule
 from router.decide.policy import Policies, Policy
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.gateway.routing.trials.explorer import ACCOUNT, MOST_SAVED, Explorer, Wish
+from router.gateway.routing.trials.explorer import ACCOUNT, MOST_SAVED, Eligibility, Explorer
 from router.pipeline import Router
 from router.store.records.record import Record
 from router.store.state.sqlite import SqliteState
@@ -29,7 +29,7 @@ POLICY = Policy(
     headers="on",
     explore=ExplorationRule(share=0.5, dollars_per_day=1.0),
 )
-WISH = Wish("", excluded=False, continues=False, has_budget=False)
+ASKED = Eligibility("", excluded=False, continues=False, has_budget=False)
 
 
 @contextlib.contextmanager
@@ -134,7 +134,7 @@ def test_two_gateways_share_the_money_of_a_day() -> None:
     async def reserved() -> list[bool]:
         found = []
         for explorer in (one, two, one, two):
-            explorer.draw(POLICY, msgspec.structs.replace(WISH, id="r1"))
+            explorer.draw(POLICY, msgspec.structs.replace(ASKED, id="r1"))
             found.append(await explorer.reserve(POLICY, 0.3) is not None)
         return found
 
@@ -146,7 +146,7 @@ def test_what_is_reserved_for_a_client_that_leaves_is_released() -> None:
     explorer = Explorer(state)
 
     async def left() -> object:
-        explorer.draw(POLICY, msgspec.structs.replace(WISH, id="r1"))
+        explorer.draw(POLICY, msgspec.structs.replace(ASKED, id="r1"))
         waiting = asyncio.ensure_future(explorer.reserve(POLICY, 0.9))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -164,7 +164,7 @@ def test_no_more_than_the_share_is_drawn_however_requests_are_spread() -> None:
     policy = msgspec.structs.replace(POLICY, explore=ExplorationRule(share=0.1))
     drawn = []
     for number in range(3000):
-        draw = explorer.draw(policy, msgspec.structs.replace(WISH, id=f"r{number}", continues=number % 3 == 0))
+        draw = explorer.draw(policy, msgspec.structs.replace(ASKED, id=f"r{number}", continues=number % 3 == 0))
         assert draw is not None
         drawn.append(draw.number is not None and draw.number < 0.1)
     for end in range(len(drawn)):

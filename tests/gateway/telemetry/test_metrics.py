@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from router.gateway.telemetry.metrics import POLLED_METRICS, AdapterCounts, Metrics
 from router.gateway.telemetry.specs import COUNTERS, GAUGES, HISTOGRAMS
-from router.store.records.record import Record
+from router.store.records.record import Record, ShadowRecord, Side
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records
 
@@ -48,6 +48,15 @@ def test_a_request_is_counted_by_surface_card_policy_and_status() -> None:
     metrics = after(a_record(), a_record(), a_record(status=504))
     assert sample_of(metrics, "pulvinar_requests_total", **labels, status="200") == 2
     assert sample_of(metrics, "pulvinar_requests_total", **labels, status="504") == 1
+
+
+def test_an_answer_for_nobody_costs_money_and_is_no_request() -> None:
+    pair = ShadowRecord("req_1", "cheap", Side("llama-3-8b", 5, 9.0))
+    metrics = after(a_record(surface="shadow", decision=None, shadow=pair, status=502))
+    counted = {name for name, _ in samples(metrics)}
+    assert "pulvinar_cost_usd_total" in counted
+    assert "pulvinar_upstream_attempts_total" in counted
+    assert not counted & {"pulvinar_requests_total", "pulvinar_request_duration_seconds_count"}
 
 
 def test_times_are_in_seconds() -> None:

@@ -12,8 +12,8 @@ import msgspec
 
 from router.analysis.experiments.reader import Reader, unit_of
 from router.analysis.experiments.standing import PREFIX, Standing, begun, ended, read, write
-from router.decide.guard import GuardRule
 from router.decide.policy import Policy
+from router.decide.trials.arms import with_card
 from router.decide.trials.spec import ArmSpec, ExperimentSpec
 from router.errors import PulvinarError
 from router.gateway.config.keys import Key
@@ -28,8 +28,6 @@ _LOG = logging.getLogger(__name__)
 _REFRESH_S, _CHECK_EVERY_S = 1.0, 15.0
 # The state forgets what nobody writes for a long time.
 _KEEP_EVERY_S = 86_400.0
-# Then the arm's card answers wherever it may, and a conversation stays with its card.
-_ALWAYS_DEFAULT = GuardRule(confidence=1.0, novelty=1.0)
 
 
 class Experiments:
@@ -178,7 +176,7 @@ class Experiments:
         known = self._policies[1]
         place = policy.id, arm.name
         if place not in known:
-            known[place] = msgspec.structs.replace(policy, default=arm.card, guard=_ALWAYS_DEFAULT, plans=())
+            known[place] = with_card(policy, arm.card or "")
         return known[place]
 
 

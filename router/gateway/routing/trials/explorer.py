@@ -39,7 +39,7 @@ class _Allowance:
         self.requests, self.closed_until_s, self.why = 0.0, 0.0, ""
 
 
-class Wish(Struct, frozen=True):
+class Eligibility(Struct, frozen=True):
     """What decides whether a request may explore: `id` is its record's, empty for a dry run, which draws nothing.
     `excluded`: its client wants none. `continues`: it belongs to a conversation. `has_budget`: its key has a budget,
     which exploration must not strain.
@@ -65,38 +65,38 @@ class Explorer:
         self._seed = seed or secrets.token_bytes(16)
         self._allowances: dict[str, _Allowance] = {}
 
-    def draw(self, policy: Policy, wish: Wish) -> Draw | None:
+    def draw(self, policy: Policy, eligibility: Eligibility) -> Draw | None:
         """What the decision about a request needs; None where the policy does not explore."""
         rule = policy.exploration
         if rule is None:
             return None
-        if not wish.id:
-            return Draw(no_dearer=wish.has_budget, prevented=_why_not(wish))
+        if not eligibility.id:
+            return Draw(no_dearer=eligibility.has_budget, prevented=_why_not(eligibility))
         allowance = self._allowances.setdefault(policy.id, _Allowance())
         allowance.requests = min(allowance.requests + rule.share, MOST_SAVED)
-        prevented = _why_not(wish)
+        prevented = _why_not(eligibility)
         if not prevented and self._clock() < allowance.closed_until_s:
             prevented = allowance.why
         if not prevented and allowance.requests < 1.0:
             prevented = SHARE_USED
         if prevented:
             return Draw(prevented=prevented)
-        number = self._number(wish.id)
+        number = self._number(eligibility.id)
         if number < rule.share:
             # Taken at once: other requests are decided before this one is.
             allowance.requests -= 1.0
-        return Draw(number, no_dearer=wish.has_budget)
+        return Draw(number, no_dearer=eligibility.has_budget)
 
     async def explored(
         self,
         policy: Policy,
-        wish: Wish,
+        eligibility: Eligibility,
         api: Api,
         catalog: Catalog,
         decide: Callable[[Draw | None], Awaitable[Routed]],
     ) -> tuple[Routed, Reservation | None]:
         """The decision about a request, and the money that is set aside where it explores."""
-        draw = self.draw(policy, wish)
+        draw = self.draw(policy, eligibility)
         try:
             routed = await decide(draw)
         except BaseException:
@@ -168,5 +168,5 @@ def _released(task: asyncio.Future[None]) -> None:
         _LOG.warning("money for exploration stays reserved: %s", error)
 
 
-def _why_not(wish: Wish) -> str:
-    return _EXCLUDED if wish.excluded else _CONTINUES if wish.continues else ""
+def _why_not(eligibility: Eligibility) -> str:
+    return _EXCLUDED if eligibility.excluded else _CONTINUES if eligibility.continues else ""
