@@ -494,6 +494,18 @@ def test_a_name_is_looked_up_once_for_calls_at_once_and_its_addresses_take_turns
     asyncio.run(main())
 
 
+def test_a_name_that_is_forgotten_at_once_for_another_one_has_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    Resolver(monkeypatch, "127.0.0.1")
+    monkeypatch.setattr(names, "_MAX_NAMES", 1)
+
+    async def main() -> None:
+        known = Names()
+        found = await asyncio.gather(*(known.addresses(f"{name}.test", 80) for name in "abc"))
+        assert [len(each) for each in found] == [1, 1, 1]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     resolver = Resolver(monkeypatch, "127.0.0.2")
