@@ -94,6 +94,13 @@ def test_a_header_that_would_be_two_is_not_sent(run: Run, value: str) -> None:
     run(answer_all, test)
 
 
+@pytest.mark.parametrize("path", ["/v1/x\r\nx-b: c", "/v1/x y", "/v1/\0"])
+def test_a_path_that_would_end_the_first_line_is_not_sent(path: str) -> None:
+    url = URL("http://model.test/v1").with_path(path, encoded=True)
+    with pytest.raises(ValueError, match="not encoded"):
+        target_of(url)
+
+
 def test_one_request_after_another_uses_one_connection(run: Run) -> None:
     async def test(client: Client, running: Server) -> None:
         for _ in range(5):
