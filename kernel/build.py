@@ -135,6 +135,9 @@ def built(out: Path) -> str:
             _check(out)
         except BuildError as error:
             problems.append(str(error))
+        except OSError as error:
+            # A tree, or a temporary folder, that cannot be written.
+            problems.append(f"{error.filename or out}: {error.strerror}")
         else:
             return shlex.join(command)
     raise BuildError("\n".join(problems) or f"there is no C compiler (cc, gcc, clang), nor the package {ZIGLANG}")

@@ -368,6 +368,8 @@ static PyObject *table_embed(PyObject *object, PyObject *const *arguments, Py_ss
 
 /* ---- surface features -------------------------------------------------------------------------------------------------- */
 
+enum { MOST_POSITIONS = 4096 };
+
 static int add_needles(Surface *surface, PyObject *texts)
 {
     for (Py_ssize_t i = 0; i < PyTuple_Size(texts); i++) {
@@ -394,6 +396,8 @@ static PyObject *surface_new(PyTypeObject *type, PyObject *arguments, PyObject *
         return NULL;
     if (!is_a(codes, TUPLE) || !is_a(phrases, TUPLE) || !is_a(openings, TUPLE))
         return refuse(NULL, "the strings are no tuples");
+    if (positions < 0 || positions > MOST_POSITIONS)
+        return refuse(NULL, "the number of positions is out of range");
     Stage *self = new_stage(type);
     if (self == NULL)
         return NULL;

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import takewhile
@@ -216,6 +217,9 @@ def test_the_image_copies_existing_files_and_runs_unprivileged() -> None:
     }
     assert copied == included
     assert {source for source in copied if not (ROOT / source).exists()} == set()
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], *wheel["shared-data"], "hatch_build.py", "kernel/build.py"}
+    assert {path for path in needed if not copied.intersection(map(str, (path, *Path(path).parents)))} == set()
     last = dict(steps)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"])
     assert last["STOPSIGNAL"] == "SIGTERM"

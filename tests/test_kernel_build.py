@@ -85,6 +85,25 @@ def test_without_a_compiler_that_works_the_wheel_has_no_kernel_and_pip_says_so(
     assert "without its compiled kernel" in said
 
 
+def test_a_tree_that_cannot_be_written_is_a_reason_to_go_without_kernel(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if build.unsupported():
+        pytest.skip("no kernel for this Python")
+    monkeypatch.setenv("CC", "true")
+    monkeypatch.setattr(build, "compiler_package", lambda: None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(build.BuildError, match="File exists"):
+        build.built(tmp_path / "file" / "_kernel.abi3.so")
+
+
+def test_nothing_that_was_compiled_is_in_the_repository() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    listed = ["git", "ls-files", "*.so", "*.pyd", "*.dylib", "*.o"]
+    assert subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout == ""
+
+
 def test_the_compiler_as_a_package_is_asked_for_only_where_there_is_none(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

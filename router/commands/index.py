@@ -74,6 +74,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """In the order of the help. The second text is the beginning of the command's own help; a test compares them."""
 
 
+_MAKES_COERCION = "get_runtime_param"
+
+
 class Commands(Mapping[str, Any]):
     """The commands of click by name. Looking one up imports its module; listing the names imports nothing."""
 
@@ -120,8 +123,11 @@ def _help_option(make: Callable[[Any], Any], ctx: Any) -> Any:
 
 
 def _coerce_directly(parameter: Any) -> None:
-    # An attribute of typer that is None until the first value. Without it, everything is coerced, which is slower.
-    if getattr(parameter, "_runtime_param", parameter) is None:
+    # Inner attributes of typer; the first is None until there is a value. A typer without them coerces everything
+    # itself, which is slower.
+    descriptor = getattr(parameter, "type_descriptor", None)
+    has_others = hasattr(descriptor, "annotation") and hasattr(getattr(descriptor, "parameter_info", None), "parser")
+    if getattr(parameter, "_runtime_param", parameter) is None and has_others and hasattr(parameter, _MAKES_COERCION):
         parameter._runtime_param = _DirectCoercion
 
 
@@ -140,4 +146,4 @@ class _DirectCoercion:
             if value is None or (is_plain and isinstance(value, kind)):
                 return value
         param._runtime_param = None
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        return getattr(param, _MAKES_COERCION)().coerce(value, param=param, ctx=ctx)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from router.commands import command
-from router.commands.index import COMMANDS
+from router.commands.index import COMMANDS, coerce_directly
 from tests.commands.conftest import Run
 
 START = """
@@ -71,3 +72,15 @@ def test_every_command_of_a_listed_module_is_listed() -> None:
 def test_an_option_that_needs_conversion_is_converted(run: Run) -> None:
     ended = run("prompt", "hello", "--top", "none")
     assert (ended.code, "--top" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("missing", ["_runtime_param", "type_descriptor", "get_runtime_param"])
+def test_a_typer_with_other_inner_attributes_coerces_by_itself(missing: str) -> None:
+    descriptor = SimpleNamespace(annotation=str, parameter_info=SimpleNamespace(parser=None))
+    inner = {"_runtime_param": None, "type_descriptor": descriptor, "get_runtime_param": lambda: None}
+    whole, other = SimpleNamespace(**inner), SimpleNamespace(**{k: v for k, v in inner.items() if k != missing})
+    before = dict(vars(other))
+    for parameter in (whole, other):
+        coerce_directly(SimpleNamespace(params=[parameter], get_help_option=None))
+    assert whole._runtime_param is not None
+    assert vars(other) == before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,25 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with remembered(tmp_path / "file" / "parsed"):
         assert read_yaml(tmp_path / "a.yaml")[0]["id"] == "a"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_cache_that_others_can_write_is_not_believed(tmp_path: Path, parses: list[str], mode: int) -> None:
+    (tmp_path / "a.yaml").write_text(TEXT)
+    for _ in range(2):
+        with remembered(tmp_path / "parsed"):
+            read_yaml(tmp_path / "a.yaml")
+        assert (tmp_path / "parsed").stat().st_mode & 0o777 == 0o600
+        (tmp_path / "parsed").chmod(mode)
+    assert len(parses) == 2
+
+
+def test_a_cache_of_another_user_is_not_believed(
+    tmp_path: Path, parses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text(TEXT)
+    for user in (os.geteuid(), os.geteuid() + 1):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        with remembered(tmp_path / "parsed"):
+            read_yaml(tmp_path / "a.yaml")
+    assert len(parses) == 2

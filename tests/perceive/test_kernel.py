@@ -292,6 +292,9 @@ def test_what_does_not_fit_is_refused(built: ModuleType) -> None:
         pieces.ids("é", {"é": [1]})
     with pytest.raises(TypeError):
         pieces.ids(b"a", {})
+    for positions in (-1000, 1 << 40):
+        with pytest.raises(ValueError, match="positions is out of range"):
+            built.Surface(np.zeros(0x10000, np.uint8), (), (), (), positions)
 
 
 def test_the_variable_keeps_numpy_and_says_so() -> None:

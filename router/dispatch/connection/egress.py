@@ -12,13 +12,14 @@ from yarl import URL
 from router import settings
 from router.cards.schema import Card
 from router.cards.servers import DIRECT
-from router.dispatch.http1 import Target, target_of
 from router.errors import UpstreamError
 from router.formats.net import is_loopback_host, parse_url
 
 if TYPE_CHECKING:
-    # Imported where a card states authorities of its own.
+    # Imported where they are used.
     import ssl
+
+    from router.dispatch.http1 import Target
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -35,6 +36,9 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
 
 def target(card: Card, url: URL) -> Target:
     """The target of a request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
+    # Imported here, since a decision on the command line reads this module, and calls nothing.
+    from router.dispatch.http1 import target_of
+
     proxy = _proxy_to(card, url)
     trust = None if card.ca_bundle is None else _trusting(card.id, card.ca_bundle)
     return target_of(url, None if proxy is None else _parsed_proxy(proxy), trust)

@@ -32,7 +32,7 @@ class Names:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], _Known] = {}
-        self._asked: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._asked: dict[tuple[str, int], asyncio.Task[_Known]] = {}
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """The addresses of a name, at least one. Raises OSError."""
@@ -48,19 +48,19 @@ class Names:
                 # The call that wanted it may be gone by then.
                 asked.add_done_callback(lambda done: done.cancelled() or done.exception())
             # One call that gives up must not end the look-up of the others.
-            await asyncio.shield(asked)
-            known = self._known[key]
+            known = await asyncio.shield(asked)
         turn = known.turn = (known.turn + 1) % len(known.addresses)
         return known.addresses[turn:] + known.addresses[:turn]
 
-    async def _look_up(self, host: str, port: int) -> list[Address]:
+    async def _look_up(self, host: str, port: int) -> _Known:
         found = await _resolved(host, port)
         if not found:
             raise OSError("the name has no address")
         if len(self._known) >= _MAX_NAMES:
             self._known.clear()
-        self._known[host, port] = _Known(found, asyncio.get_running_loop().time() + _REMEMBERED_S, turn=-1)
-        return found
+        until_s = asyncio.get_running_loop().time() + _REMEMBERED_S
+        known = self._known[host, port] = _Known(found, until_s, turn=-1)
+        return known
 
 
 async def _resolved(host: str, port: int) -> list[Address]:

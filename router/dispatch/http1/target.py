@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import functools
+import re
 import ssl
 
 from msgspec import Struct
 from yarl import URL
+
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 class Origin(Struct, frozen=True):
@@ -43,7 +46,8 @@ class Target(Struct, frozen=True, eq=False):
 @functools.lru_cache(maxsize=1024)
 def target_of(url: URL, proxy: URL | None = None, trust: ssl.SSLContext | None = None) -> Target:
     """The target of an http or https URL, by way of `proxy`. `trust` says whom a certificate must be from; None trusts
-    the authorities of this machine.
+    the authorities of this machine. Raises ValueError where a character that is not encoded would end the first line
+    too early.
     """
     is_tls = url.scheme == "https"
     host, port = url.raw_host or "", url.port or 0
@@ -55,6 +59,8 @@ def target_of(url: URL, proxy: URL | None = None, trust: ssl.SSLContext | None =
         # The proxy reads the request.
         resource = f"{url.scheme}://{authority}{resource}"
         fields += proxy_credentials(proxy)
+    if not _VISIBLE.fullmatch(resource + authority):
+        raise ValueError("the URL has a blank or a control character that is not encoded")
     return Target(Origin(host, port, context, proxy), resource, authority, fields)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,15 +23,20 @@ _RULES = b"1"
 """Changes with the rules of `router.formats.yaml.document`: what was parsed by others is parsed again."""
 
 _MOST_FILES = 1_000
+_PRIVATE = stat.S_IRUSR | stat.S_IWUSR
+_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class ParsedFiles:
-    """What files contain, by the SHA-256 of their bytes; what cannot be read is parsed again."""
+    """What files contain, by the SHA-256 of their bytes; what cannot be read is parsed again.
+
+    Only what nobody else can have written is believed: it decides where prompts and API keys are sent.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file, self._is_new = file, False
         try:
-            self._known = msgspec.msgpack.decode(file.read_bytes(), type=dict[str, msgspec.Raw])
+            self._known = msgspec.msgpack.decode(_own_bytes(file), type=dict[str, msgspec.Raw])
         except (OSError, msgspec.DecodeError):
             self._known = {}
 
@@ -58,8 +64,19 @@ class ParsedFiles:
         own = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            own.write_bytes(msgspec.msgpack.encode(newest))
+            own.unlink(missing_ok=True)
+            with open(own, "xb", opener=lambda path, flags: os.open(path, flags, _PRIVATE)) as file:
+                file.write(msgspec.msgpack.encode(newest))
             own.replace(self._file)
+
+
+def _own_bytes(file: Path) -> bytes:
+    """The content of a file that belongs to this user, and that no other user can write. Raises OSError."""
+    with file.open("rb") as opened:
+        state = os.fstat(opened.fileno())
+        if hasattr(os, "geteuid") and (state.st_uid != os.geteuid() or state.st_mode & _WRITTEN_BY_OTHERS):
+            raise PermissionError(f"{file}: another user can write it")
+        return opened.read()
 
 
 PARSED: ContextVar[ParsedFiles | None] = ContextVar("PARSED", default=None)

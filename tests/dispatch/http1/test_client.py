@@ -94,6 +94,13 @@ def test_a_header_that_would_be_two_is_not_sent(run: Run, value: str) -> None:
     run(answer_all, test)
 
 
+@pytest.mark.parametrize("path", ["/v1/x\r\nx-b: c", "/v1/x y", "/v1/\0"])
+def test_a_path_that_would_end_the_first_line_is_not_sent(path: str) -> None:
+    url = URL("http://model.test/v1").with_path(path, encoded=True)
+    with pytest.raises(ValueError, match="not encoded"):
+        target_of(url)
+
+
 def test_one_request_after_another_uses_one_connection(run: Run) -> None:
     async def test(client: Client, running: Server) -> None:
         for _ in range(5):
@@ -490,6 +497,18 @@ def test_a_name_is_looked_up_once_for_calls_at_once_and_its_addresses_take_turns
         asked.cancel()
         assert len(await waits) == 2
         assert resolver.asked == 2
+
+    asyncio.run(main())
+
+
+def test_a_name_that_is_forgotten_at_once_for_another_one_has_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    Resolver(monkeypatch, "127.0.0.1")
+    monkeypatch.setattr(names, "_MAX_NAMES", 1)
+
+    async def main() -> None:
+        known = Names()
+        found = await asyncio.gather(*(known.addresses(f"{name}.test", 80) for name in "abc"))
+        assert [len(each) for each in found] == [1, 1, 1]
 
     asyncio.run(main())
 

@@ -114,6 +114,17 @@ def test_what_is_in_strings_is_no_value(text: str, repeats: int) -> None:
     )
 )
 def test_the_exact_count_is_that_of_the_decoded_values(value: Any) -> None:
+    assert_counted(value)
+
+
+@given(st.recursive(st.text('\\"[,', max_size=8), lambda of: st.lists(of, max_size=4)), st.integers(2, 9))
+def test_the_exact_count_is_the_same_in_parts_of_any_length(value: Any, part_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(body, "_PART_BYTES", part_bytes)
+        assert_counted(value)
+
+
+def assert_counted(value: Any) -> None:
     def counted(part: Any) -> int:
         inner = list(part.values()) if isinstance(part, dict) else part if isinstance(part, list) else None
         return 0 if inner is None else 4 + max(len(inner) - 1, 0) + sum(map(counted, inner))
