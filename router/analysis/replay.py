@@ -127,6 +127,10 @@ class Replayer:
         alone = msgspec.structs.replace(recorded, named_plan=None)
         return self._decide(alone, self._recorded_catalog(recorded.catalogue), policy, NO_PLANS, today, ())
 
+    def without_exploration(self, recorded: DecisionRecord) -> Replay:
+        """Repeat a decision as if the policy did not explore. Raises as `replay`."""
+        return self.replay(msgspec.structs.replace(recorded, exploration=None))
+
     def _decide(
         self,
         recorded: DecisionRecord,

@@ -10,7 +10,9 @@ would have answered alone is the comparison. Its answer is usually not known, so
 
 Money and time are what the plan took beyond the single card's: the card's own call where the plan made it, else what is
 forecast for it. `net` is the gain, judged where there are enough judgements and forecast otherwise, less λ · extra cost
-(`ComposedPlan.quality_per_usd`). Graders cost no call; they are counted by the policies of the requests.
+(`ComposedPlan.quality_per_usd`). A request that was explored is compared in the same way with the card that had been
+chosen. Shadows change no answer: they have what they cost, and how often both answers agree. Graders are counted by the
+policies of the requests; only those of code cost nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
+from router.analysis.experiments.shadows import ShadowReport
 from router.analysis.replay import Replayer, features_of
 from router.decide.plans.spec import PREFIX
 from router.decide.policy import ALL_KINDS
@@ -32,6 +35,8 @@ from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord, Record
 from router.types import CallOutcome, Candidate, Outcome
 
+EXPLORATION = "explore"
+"""The stage of requests that another card answered than the choice, to learn."""
 LEAST_JUDGED = 30
 """Judged answers of a stage, and of single cards, from which on judgements decide and not forecasts."""
 LEAST_REQUESTS = 20
@@ -72,7 +77,7 @@ class StageLine(Struct, frozen=True):
 
 
 class GraderLine(Struct, frozen=True):
-    """A grader: how many requests its policies answered. It makes no calls; what it judged is learned, not recorded."""
+    """A grader: how many requests its policies answered. What it judged is learned, not recorded."""
 
     grader: str
     requests: int
@@ -85,12 +90,16 @@ class StageReport(Struct, frozen=True):
     lost: int
     stages: tuple[StageLine, ...]
     graders: tuple[GraderLine, ...]
+    shadows: tuple[ShadowReport, ...] = ()
 
     def not_paying(self) -> dict[str, list[str]]:
         """The kinds of prompts for which each plan does not pay."""
         kinds = collections.Counter(line.stage for line in self.stages)
         found: dict[str, list[str]] = {}
         for line in self.stages:
+            if line.stage == EXPLORATION:
+                # It pays by what is learned.
+                continue
             # The line of all kinds is a summary, unless the predictor tells none apart.
             if line.verdict == "does not pay" and (line.kind != ALL_KINDS or kinds[line.stage] == 1):
                 found.setdefault(line.stage.removeprefix(PREFIX), []).append(line.kind)
@@ -125,21 +134,23 @@ def stage_report(
             continue
         count += 1
         graders.update(_graders_of(decision, replayer, policies))
+        stage = outcome.plan or (EXPLORATION if _is_explored(decision, outcome) else "")
         try:
             kind = kind_of(predictor, features_of(decision, predictor))
-            if outcome.plan is None:
+            if not stage:
                 if record.id in judged and outcome.card == decision.card:
                     singles[kind].append(judged[record.id] - decision.quality)
                 continue
-            alone = replayer.without_plans(decision).decision
+            without = replayer.without_plans if outcome.plan else replayer.without_exploration
+            alone, worth = without(decision).decision, _worth(decision, replayer)
         except (ConfigurationError, CallerError):
-            lost += outcome.plan is not None
+            lost += bool(stage)
             continue
-        if alone is None or decision.plan is None:
+        if alone is None or (outcome.plan and decision.plan is None):
             lost += 1
             continue
-        methods[outcome.plan] = decision.plan.method
-        runs[outcome.plan, kind].append(_run(decision, outcome, alone.candidates[0], judged.get(record.id)))
+        methods[stage] = EXPLORATION if decision.plan is None else decision.plan.method
+        runs[stage, kind].append(_run(decision, outcome, alone.candidates[0], judged.get(record.id), worth))
     lines = []
     for stage in sorted(methods):
         kinds = sorted(kind for name, kind in runs if name == stage)
@@ -150,6 +161,19 @@ def stage_report(
             lines += [_line(stage, methods[stage], kind, runs[stage, kind], singles[kind]) for kind in kinds]
     found = tuple(GraderLine(name, number) for name, number in sorted(graders.items()))
     return StageReport(count, lost, tuple(lines), found)
+
+
+def _is_explored(decision: DecisionRecord, outcome: Outcome) -> bool:
+    explored = None if decision.exploration is None else decision.exploration.explored
+    return explored is not None and explored == outcome.card
+
+
+def _worth(decision: DecisionRecord, replayer: Replayer) -> float:
+    """λ: how much quality a dollar is worth; 0 where neither the plan nor the policy says it."""
+    if decision.plan is not None:
+        return decision.plan.quality_per_usd
+    mistake_usd = replayer.recorded_policy(decision).mistake_usd
+    return 0.0 if mistake_usd is None else 1.0 / mistake_usd
 
 
 def _graders_of(decision: DecisionRecord, replayer: Replayer, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -164,16 +188,16 @@ def _graders_of(decision: DecisionRecord, replayer: Replayer, known: dict[str, t
     return known[decision.policy_hash]
 
 
-def _run(decision: DecisionRecord, outcome: Outcome, alone: Candidate, judgement: float | None) -> _Run:
-    assert decision.plan is not None
+def _run(decision: DecisionRecord, outcome: Outcome, alone: Candidate, judgement: float | None, worth: float) -> _Run:
+    quality = decision.quality if decision.plan is None else decision.plan.quality
     own = next((call for call in outcome.calls if call.card == alone.card and call.verdict != "failed"), None)
     return _Run(
         calls=max(len(outcome.calls) - 1, 0),
         extra_usd=_beyond(outcome.cost_usd, own, alone.cost_usd, "cost_usd"),
         extra_ms=_beyond(outcome.total_ms, own, alone.latency_ms, "elapsed_ms"),
-        forecast=decision.plan.quality - alone.quality,
+        forecast=quality - alone.quality,
         residual=None if judgement is None else judgement - alone.quality,
-        quality_per_usd=decision.plan.quality_per_usd,
+        quality_per_usd=worth,
     )
 
 

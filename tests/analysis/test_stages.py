@@ -21,7 +21,9 @@ from router.perceive.predictor import Predictor
 from router.pipeline import Routed, Router
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal, open_records
+from router.store.records.record import Record, ShadowRecord, Side
 from router.store.records.snapshots import CatalogSnapshot, Snapshots, catalogue_snapshot
+from router.trials import Exploration
 from router.types import CallOutcome, Outcome
 from router.wire.chat.request import ChatRequest
 from tests.decide.cards import card
@@ -188,3 +190,49 @@ def test_the_command_prints_the_table_and_turns_plans_off(
 def test_a_stage_that_the_policy_does_not_have_is_named() -> None:
     with pytest.raises(ValueError, match='"ladders" is no plan of the policy; did you mean "ladder"'):
         Policy(id="p", description="d", plans=("ladder",), stages_off={"ladders": ("maths",)})
+
+
+def test_a_request_that_was_explored_is_compared_with_the_choice_and_never_turned_off(
+    router: Router, predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    snapshots = Snapshots(catalogue_snapshot(router.catalog, {}), journal.keep)
+    judged = {}
+    for number in range(80):
+        decision = snapshots.decision_record(_routed(router, _CODE.format(number)))
+        choice = decision.card
+        drawn = "gpt-4o" if choice == "gpt-4o-mini" else "gpt-4o-mini"
+        explored = number % 2 == 0
+        exploration = Exploration(choice, {choice: 0.5, drawn: 0.5}, 0.1, drawn if explored else None)
+        decision = msgspec.structs.replace(
+            decision,
+            plan=None,
+            card=drawn if explored else choice,
+            quality=0.6 if explored else decision.quality,
+            exploration=exploration,
+        )
+        made = record(
+            f"e{number}",
+            at=time.time() - 60,
+            outcome=Outcome(200, 400.0, decision.card, cost_usd=0.002),
+            decision=decision,
+        )
+        journal.append(made)
+        judged[made.id] = 0.9 if explored else 0.5
+    side = Side("gpt-4o", 10, 400.0)
+    shadow = ShadowRecord("e1", "default", side, side, same=True)
+    outcome = Outcome(200, 1.0, "gpt-4o", cost_usd=0.25)
+    journal.append(Record("s1", time.time() - 60, "shadow", "gpt-4o", False, outcome, shadow=shadow))
+    journal.close()
+    records = open_records(tmp_path)
+    assert records is not None
+    with records:
+        found = stage_report(records, records.scan(), judged, predictor)
+    of_all = next(line for line in found.stages if line.kind == "all")
+    assert (of_all.stage, of_all.requests, of_all.calls, found.not_paying()) == ("explore", 40, 0.0, {})
+    assert of_all.judged is not None
+    assert of_all.judged.mean > 0.2
+    main(["stages", "--store", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "explore" in shown
+    assert "shadow gpt-4o of policy default: 1 calls cost 0.25$" in shown

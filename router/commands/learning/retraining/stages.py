@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from router.analysis.stages import Gain, StageReport
 
 _SHOWN = {"all": "all kinds"}
+_JUDGE = "grader.judge"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +37,9 @@ def stages(
     as_json: options.Json = False,
 ) -> None:
     """Print what each optional stage cost and brought, by kind of prompt."""
+    import msgspec
+
+    from router.analysis.experiments.shadows import shadows_in
     from router.analysis.stages import stage_report
     from router.commands.history.savings import read_since
     from router.commands.learning.retraining.from_records import judged_since
@@ -50,6 +54,8 @@ def stages(
     with recorded:
         judged = {each.record.id: each.value for each in judged_since(recorded, since)}
         report = stage_report(recorded, recorded.scan(Filter(routed=True, since=start_s)), judged, predictor)
+        shadows = shadows_in(recorded.scan(Filter(surface="shadow", since=start_s)))
+        report = msgspec.structs.replace(report, shadows=tuple(shadows))
     written = {} if write is None else _turn_off(write, report)
     if as_json:
         options.print_json({"report": report, "does_not_pay": report.not_paying(), "written": written})
@@ -94,7 +100,8 @@ def _print(report: StageReport) -> None:
         shown = table("stage", "kind of prompt", *numbers, "", right=numbers)
         last = ""
         for line in report.stages:
-            name = "" if line.stage == last else f"{line.stage} ({line.method})"
+            shown_stage = line.stage if line.stage == line.method else f"{line.stage} ({line.method})"
+            name = "" if line.stage == last else shown_stage
             last = line.stage
             shown.add_row(
                 escape(name),
@@ -111,9 +118,20 @@ def _print(report: StageReport) -> None:
             )
         out.print(shown)
     else:
-        out.print("no plan answered any of them")
+        out.print("no plan answered any of them, and none was explored")
+    for shadow in report.shadows:
+        count = shadow.pairs + shadow.failed
+        out.print(
+            f"shadow {escape(shadow.target)} of policy {shadow.policy}: {count:,} calls cost {shadow.spent_usd:.4g}$; "
+            "route records shadow compares the answers"
+        )
     for grader in report.graders:
-        out.print(f"{grader.grader}: on for {grader.requests:,} requests; graders make no calls and cost nothing")
+        cost = (
+            "route learning prints what its verdicts cost"
+            if grader.grader == _JUDGE
+            else "makes no calls, costs nothing"
+        )
+        out.print(f"{grader.grader}: on for {grader.requests:,} requests; {cost}")
 
 
 def _gain(gain: Gain) -> str:
