@@ -232,7 +232,9 @@ def test_a_request_that_was_explored_is_compared_with_the_choice_and_never_turne
     assert (of_all.stage, of_all.requests, of_all.calls, found.not_paying()) == ("explore", 40, 0.0, {})
     assert of_all.judged is not None
     assert of_all.judged.mean > 0.2
-    main(["stages", "--store", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main(["stages", "--store", str(tmp_path)])
+    assert not ended.value.code
     shown = capsys.readouterr().out
     assert "explore" in shown
     assert "shadow gpt-4o of policy default: 1 calls cost 0.25$" in shown
