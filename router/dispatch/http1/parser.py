@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httptools
 from msgspec import Struct
 
@@ -14,6 +16,9 @@ MAX_FIELDS = 128
 # A field has a colon, a blank and a line end, too.
 _FIELD_BYTES = 4
 _STATUS_LINE_BYTES = 16
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FOLD = re.compile(rb"\n[ \t]")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 class Head(Struct, frozen=True, eq=False):
@@ -40,9 +45,13 @@ class AnswerParser:
 
     def __init__(self) -> None:
         # Servers that end lines with LF, or pad the size of a chunk, are common enough, and no answer follows another
-        # unasked here, so nothing can be smuggled in. A folded header is refused.
+        # unasked here, so nothing can be smuggled in. A value with control characters is left out, and does not spoil a
+        # good answer; a folded one, which the parser would join then, is refused.
         self._parser = httptools.HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._tail = b""
         self.chunks: list[bytes] = []
         self.head: Head | None = None
         self.is_complete = True
@@ -60,6 +69,7 @@ class AnswerParser:
         self.is_complete = self._has_begun = self._is_interim = self._ends_with_connection = False
         self._has_body = has_body
         self._headers = {}
+        self._tail = b""
         self._fields = self._head_bytes = self._silent_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -68,6 +78,8 @@ class AnswerParser:
             self._is_unasked()
             return
         self._has_heard = False
+        if self.head is None:
+            self._refuse_folds(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -111,6 +123,10 @@ class AnswerParser:
         if self.head is not None:
             return
         key = name.decode("ascii").lower()
+        if _CONTROL.search(value):
+            if b"\0" in value or key in ("content-length", "transfer-encoding"):
+                raise ProtocolError(f"the header {key} of the answer has control characters")
+            return
         text = value.decode("utf-8", "surrogateescape")
         if key not in self._headers:
             self._headers[key] = text
@@ -153,6 +169,14 @@ class AnswerParser:
         elif not self.is_complete:
             self.is_complete = True
             self.can_go_on = self.can_go_on and self._parser.should_keep_alive()
+
+    def _refuse_folds(self, data: bytes) -> None:
+        seen = self._tail + data
+        end = _END_OF_HEAD.search(seen)
+        if _FOLD.search(seen if end is None else seen[: end.end()]):
+            self.can_go_on = False
+            raise ProtocolError("a header of the answer is folded")
+        self._tail = seen[-2:]
 
     def _is_unasked(self) -> None:
         self.has_extra, self.can_go_on = True, False

@@ -119,6 +119,8 @@ def test_any_bytes_are_an_answer_or_a_protocol_error(noise: bytes, before: bytes
         pytest.param(OK + b"a: b\r\n c\r\n\r\n", id="folded-header"),
         pytest.param(OK + b"a: b\rHTTP/1.1 200 OK\r\n\r\n", id="carriage-return-in-a-header"),
         pytest.param(OK + b"a: b\0c\r\n\r\n", id="null-in-a-header"),
+        pytest.param(OK + b"content-length: 1\x01\r\n\r\n", id="control-character-in-a-length"),
+        pytest.param(OK + b"transfer-encoding: chunked\x01\r\n\r\n", id="control-character-in-a-coding"),
         pytest.param(OK + b"a : b\r\n\r\n", id="blank-before-the-colon"),
         pytest.param(OK + b": b\r\n\r\n", id="no-name"),
         pytest.param(b"HTTP/1.1 99 Low\r\n\r\n", id="short-status"),
@@ -204,3 +206,20 @@ def test_one_answer_after_another_is_read() -> None:
         parser.expect()
         parser.feed(OK + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert (b"".join(parser.chunks), parser.is_complete, parser.can_go_on) == (body, True, True)
+
+
+def test_a_field_with_control_characters_is_left_out_of_a_good_answer() -> None:
+    parser = parsed(OK + b"a: b\x01c\r\nd: e\r\ncontent-length: 2\r\n\r\nhi")
+    assert parser.head is not None
+    assert parser.head.headers == {"d": "e", "content-length": "2"}
+    assert (b"".join(parser.chunks), parser.is_complete) == (b"hi", True)
+
+
+def test_a_folded_header_is_refused_however_its_bytes_are_split_and_a_body_may_look_like_one() -> None:
+    raw = OK + b"a: b\r\n c\r\n\r\n"
+    for at in range(1, len(raw) - 3):
+        with pytest.raises(ProtocolError):
+            parsed(raw[:at], raw[at:])
+    body = OK + b"content-length: 4\r\n\r\na\n b"
+    for at in range(1, len(body)):
+        assert b"".join(parsed(body[:at], body[at:]).chunks) == b"a\n b"
