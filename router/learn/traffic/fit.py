@@ -99,6 +99,10 @@ def principal_directions(topics: Doubles) -> tuple[Doubles, Doubles]:
     return center, chosen * (signs / np.sqrt(np.maximum(values[order], 1e-12)))[:, None]
 
 
+# Gains below this are what is left of rounding where nothing can be learned.
+_ROUNDING = 1e-9
+
+
 def _chosen(traffic: JudgedTraffic, prior: TrafficParameters) -> Spread | None:
     """The spread whose fits on the past forecast what came next best; of those that are not worse than the best by a
     standard error of the difference, the narrowest. None where none is better than the artifact by a standard error.
@@ -116,7 +120,7 @@ def _chosen(traffic: JudgedTraffic, prior: TrafficParameters) -> Spread | None:
         gains.append(np.concatenate(parts))
     means = np.array([gain.mean() for gain in gains])
     best = gains[int(means.argmax())]
-    if best.mean() <= _standard_error(best):
+    if best.mean() <= max(_standard_error(best), _ROUNDING):
         return None
     for spread, gain in zip(spreads, gains, strict=True):
         if (best - gain).mean() <= _standard_error(best - gain):
