@@ -21,7 +21,7 @@ from router.store.records.snapshots import Snapshots, catalogue_snapshot
 from router.store.state.sqlite import SqliteState
 from router.types import Outcome
 from router.wire.chat.request import ChatRequest
-from tests.commands.conftest import Run
+from tests.commands.conftest import Ended, Run
 from tests.store.records.examples import record
 
 _CARD = "id: {0}\nprovider: openai\nmodel: {0}\nprice: {{input: 1$, output: 1$}}\n"
@@ -76,8 +76,12 @@ def _in(folder: Path) -> tuple[str, ...]:
     return ("--cards", str(folder / "cards"), "--policies", str(folder / "policies"))
 
 
+def _train(folder: Path, new: Path, run: Run) -> Ended:
+    return run("train", "--from-records", folder / "store", "--artifact", folder / "old", "--out", new, *_in(folder))
+
+
 def test_a_retrained_artifact_is_written_promoted_and_rolled_back(folder: Path, new: Path, run: Run) -> None:
-    trained = run("train", "--from-records", folder / "store", "--artifact", folder / "old", "--out", new, *_in(folder))
+    trained = _train(folder, new, run)
     assert trained.code == 0, trained.err
     assert "294 judged answers of 9 keys" in trained.out
     assert f"{new}: artifact skills-" in trained.out
@@ -101,7 +105,9 @@ def test_a_retrained_artifact_is_written_promoted_and_rolled_back(folder: Path, 
     assert "running gateways follow" in back.out
 
 
-def test_the_worse_artifact_is_refused(folder: Path, new: Path, run: Run) -> None:
+def test_the_worse_artifact_is_refused(folder: Path, tmp_path: Path, run: Run) -> None:
+    new = tmp_path / "new"
+    assert _train(folder, new, run).code == 0
     ended = run("promote", folder / "old", "--against", new, "--records", folder / "store", *_in(folder))
     assert ended.code == 1
     assert "its forecasts are not nearer to the judgements beyond doubt" in ended.out
