@@ -28,7 +28,7 @@ COLUMNS = NAMED + 2
 _ALL_COLUMNS = np.arange(COLUMNS)
 CONFIRMED = 0.6
 OTHERS = "other keys"
-"""The name of all keys beyond those that are told apart."""
+"""The name of all keys beyond those that are counted one by one."""
 SILENT_S = 30 * 86_400.0
 """A key that has judged nothing for so long gives its place to another one."""
 _KIND_RULE = msgspec.structs.replace(RULE, worse=8.4, better=10.9, prior=4.0)
@@ -90,8 +90,9 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
 class CardDrift(Struct, frozen=True, eq=False):
     """What the judgements of a card's answers add up to. `basis` is what its forecasts come from.
 
-    `tenants` are the keys that are told apart, and `last_s` `(NAMED,)` when each judged last. `kinds` are those with a
-    test, which have the rows after the first. `tests` has `len(rows) * COLUMNS` tests. `bins` are counts of forecasts.
+    `tenants` are the keys that are counted one by one, and `last_s` `(NAMED,)` when each judged last. `kinds` are those
+    with a test, which have the rows after the first. `tests` has `len(rows) * COLUMNS` tests. `bins` are counts of
+    forecasts.
     """
 
     basis: str

@@ -61,7 +61,7 @@ class DayTest(Struct, frozen=True):
 
     @property
     def is_alarm(self) -> bool:
-        """Whether the prompts have changed, as far as can be told."""
+        """Whether the prompts have changed, as far as the tests show."""
         return self.since is not None
 
 

@@ -33,7 +33,7 @@ class CardLine(Struct, frozen=True):
 
 
 class TrafficReport(Struct, frozen=True):
-    """What was trained on, and what came of it on the newest part, which took no part in the training.
+    """What was trained on, and how the result forecasts the newest part, which took no part in the training.
 
     `largest_key_share` is the share of all weight that one key has after the cap, and `before_cap` what it would have
     been. `left_out` counts judged answers that were not used, by reason.

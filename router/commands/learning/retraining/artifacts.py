@@ -16,7 +16,6 @@ from router.errors import CallerError
 if TYPE_CHECKING:
     from router.analysis.artifacts.comparison import ArtifactPromotion
     from router.gateway.learning.promoted import Promotions
-    from router.learn.traffic.comparison import ForecastQuality
     from router.store.state.protocol import StateStore
 
 Apply = Annotated[
@@ -129,22 +128,14 @@ def _switch(result: ArtifactPromotion, old: Path, new: Path, shared: Shared) -> 
 def _print(result: ArtifactPromotion, budget: float, *, is_applied: bool) -> None:
     from rich.markup import escape
 
-    from router.commands.render import console, table
+    from router.commands.learning.retraining.quality_table import print_comparison
+    from router.commands.render import console
 
     out, forecasts = console(), result.forecasts
     out.print(f"{result.new} in the place of {result.old}")
     skipped = f"; {result.trained_before:,} more were trained on" if result.trained_before else ""
     out.print(f"{forecasts.judged:,} judged answers of {forecasts.keys} keys{skipped}\n")
-    columns = ("squared error", "log loss", "AUC", "mean forecast")
-    shown = table("", *columns, right=columns)
-    shown.add_row("before", *_cells(forecasts.old))
-    shown.add_row("now", *_cells(forecasts.new))
-    out.print(shown)
-    low, high = forecasts.gain_ci95
-    out.print(
-        f"mean judgement {forecasts.mean_value:.3f}; squared error less by {forecasts.gain:+.4f} "
-        f"(95 % {low:+.4f} to {high:+.4f}, drawing {forecasts.drawn})\n"
-    )
+    print_comparison(out, forecasts)
     if (routes := result.routes) is not None:
         lost = f" ({routes.lost:,} could not be decided again)" if routes.lost else ""
         low, high = routes.change_ci95
@@ -159,8 +150,3 @@ def _print(result: ArtifactPromotion, budget: float, *, is_applied: bool) -> Non
         out.print(f"• {escape(reason)}")
     if result.promoted and is_applied:
         out.print("running gateways follow within about a second; `route promote --rollback WHY` switches back")
-
-
-def _cells(quality: ForecastQuality) -> tuple[str, ...]:
-    auc = "" if quality.auc is None else f"{quality.auc:.3f}"
-    return f"{quality.brier:.4f}", f"{quality.log_loss:.4f}", auc, f"{quality.mean:.3f}"

@@ -13,7 +13,6 @@ from router.commands import options
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
-    from router.learn.traffic.comparison import ForecastQuality
     from router.learn.traffic.judged import Judgement
     from router.learn.traffic.retrain import Retrained, TrafficReport
     from router.perceive.predictor import Predictor
@@ -124,6 +123,7 @@ def _save(result: Retrained, predictor: Predictor, parent: Path, out: Path) -> N
 def _print(report: TrafficReport, out: Path | None) -> None:
     from rich.markup import escape
 
+    from router.commands.learning.retraining.quality_table import print_comparison
     from router.commands.render import console, table
 
     terminal, held_out = console(), report.held_out
@@ -138,16 +138,7 @@ def _print(report: TrafficReport, out: Path | None) -> None:
         f"the heaviest key has {report.largest_key_share:.0%} of the weight ({report.before_cap:.0%} before the cap)"
     )
     terminal.print(f"\nthe {held_out.judged:,} newest judged answers of {held_out.keys} keys, not trained on:\n")
-    columns = ("squared error", "log loss", "AUC", "mean forecast")
-    shown = table("", *columns, right=columns)
-    shown.add_row("before", *_cells(held_out.old))
-    shown.add_row("now", *_cells(held_out.new))
-    terminal.print(shown)
-    low, high = held_out.gain_ci95
-    terminal.print(
-        f"mean judgement {held_out.mean_value:.3f}; squared error less by {held_out.gain:+.4f} "
-        f"(95 % {low:+.4f} to {high:+.4f}, drawing {held_out.drawn})\n"
-    )
+    print_comparison(terminal, held_out)
     numbers = ("trained on", "judged", "judgement", "forecast before", "now")
     cards = table("card", *numbers, right=numbers)
     for line in report.cards:
@@ -162,11 +153,6 @@ def _print(report: TrafficReport, out: Path | None) -> None:
             f"\n{escape(str(out))}: artifact {report.artifact} (prior: level ±{report.spread.level:g}, "
             f"topics ±{report.spread.topic:g} logits)"
         )
-
-
-def _cells(quality: ForecastQuality) -> tuple[str, ...]:
-    auc = "" if quality.auc is None else f"{quality.auc:.3f}"
-    return f"{quality.brier:.4f}", f"{quality.log_loss:.4f}", auc, f"{quality.mean:.3f}"
 
 
 def _day(at_s: float) -> str:
