@@ -70,7 +70,9 @@ async def by_uvicorn() -> AsyncIterator[int]:
         await send({"type": "http.response.body"})
 
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="error"))
+    # Without `log_config=None` its handlers stay on the loggers of this process, for the tests after this one.
+    config = uvicorn.Config(app, port=port, lifespan="off", log_level="error", log_config=None)
+    server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.ensure_future(server._serve())
     while not server.started:
