@@ -74,6 +74,8 @@ _FIRST_FIELDS = frozenset(path.partition(".")[0] for path in FIELDS)
 USERS = ("metadata.user_id", "user", "safety_identifier")
 """The fields that name a person. A person has many conversations, so these only separate equal beginnings."""
 
+_USER_FIELDS = frozenset(path.partition(".")[0] for path in USERS)
+
 # Claude Code's `metadata.user_id`: this form, since 2.1.78 a JSON object with `session_id`.
 _CLAUDE_SESSION = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
 
@@ -180,7 +182,7 @@ def _head(body: Mapping[str, Any]) -> tuple[str, bool]:
     answer, or another turn, follows.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in USERS:
+    for path in USERS if not _USER_FIELDS.isdisjoint(body) else ():
         user = _id(_at(body, path))
         if user:
             digest.update(encodable(f"{path}\n{user}\n").encode())
@@ -207,7 +209,7 @@ def _entries(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         for entry in value if isinstance(value, list) else ():
             if isinstance(entry, str):
                 yield "user", entry
-            elif isinstance(entry, Mapping):
+            elif isinstance(entry, dict | Mapping):
                 yield _role(entry), all_text(entry)
 
 

@@ -160,6 +160,11 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 Values that servers assume anyway (`logprobs: false`, `n: 1`) ask for nothing.
 """
 
+_BY_FIRST: dict[str, list[tuple[str, Callable[[Any], bool], str]]] = {}
+"""The rows of `_FIELDS` by the first field of their paths: most bodies have hardly any of these."""
+for _row in _FIELDS:
+    _BY_FIRST.setdefault(_row[0].partition(".")[0], []).append(_row)
+
 _TOOLS: tuple[tuple[str, str], ...] = (
     (r"(?:enterprise_?)?(?:web|x|live|browser|google|brave)_?search(?!_tool_)\w*", "web_search"),
     (r"\$web_search", "web_search"),
@@ -187,7 +192,8 @@ _MAX_DEPTH = 4
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """The capabilities that a body of any protocol needs: keys of `MEANINGS`. Odd values need nothing."""
-    needs = {need for path, asks, need in _FIELDS if asks(_at(body, path))}
+    rows = (row for field in body for row in _BY_FIRST.get(field, ()))
+    needs = {need for path, asks, need in rows if asks(_at(body, path))}
     needs.update(_tool_needs(body))
     if "json_schema" in needs:
         needs.discard("json_object")
