@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.endpoints.models import ModelList
-from router.gateway.endpoints.services import Services, Sink
+from router.gateway.endpoints.services import Services
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
 from router.gateway.learning.drift import DriftWatch
@@ -43,6 +43,7 @@ from router.gateway.routing.trials.canaries import Canaries
 from router.gateway.routing.trials.experiments import Experiments
 from router.gateway.routing.trials.explorer import Explorer
 from router.gateway.telemetry.access_log import AccessLog
+from router.gateway.telemetry.batch import RecordBatch
 from router.gateway.telemetry.metrics import Metrics
 from router.learn.online.outcomes import Lesson
 from router.loading import load_predictor
@@ -51,7 +52,7 @@ from router.store.records.feedback import Feedback, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.dollars import DailyDollars
-from router.store.state.protocol import RemoteState, StateStore
+from router.store.state.protocol import Conversations, RemoteState, StateStore
 from router.store.state.sqlite import SqliteState
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Gateway:
         probe: Probe = no_probe,
         gate: Gate | None = None,
         state: StateStore | None = None,
-        conversations: StateStore | None = None,
+        conversations: Conversations | None = None,
         remote: RemoteState | None = None,
         journal: RecordSink | None = None,
         backend: Backend | None = None,
@@ -93,7 +94,6 @@ class Gateway:
     ) -> None:
         self.reloader, self.journal, self.backend = reloader, journal, backend
         self.state: StateStore = state or SqliteState()
-        self.conversations: StateStore = conversations or self.state
         self.remote = remote
         self.access_log, self.traces = access_log, traces
         self.is_draining = False
@@ -142,7 +142,8 @@ class Gateway:
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
-        sessions, explorer = Sessions(self.conversations), Explorer(self.state)
+        self._batch = RecordBatch(self._account_for)
+        sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
@@ -171,7 +172,7 @@ class Gateway:
                 self._write,
                 self.metrics.count_shadow,
             ),
-            sinks=tuple(self._sinks()),
+            sinks=(self._store_record, self._count_trial, self._batch.add),
             traces=traces,
         )
         reloader.on_change = self._apply_config
@@ -189,7 +190,7 @@ class Gateway:
         background = (
             self.availability.run,
             self.reloader.watch,
-            *(store.maintain for store in {self.state, self.conversations}),
+            self.state.maintain,
             self._share_metrics,
             self.canaries.run,
             self.memories.run,
@@ -211,6 +212,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._batch.flush()
             await self.dispatcher.aclose()
             await asyncio.to_thread(self._close)
 
@@ -275,8 +277,7 @@ class Gateway:
             self.access_log.close()
         if self.traces is not None:
             self.traces.close()
-        for store in {self.state, self.conversations}:
-            store.close()
+        self.state.close()
 
     def _apply_config(self, active: ActiveConfig) -> None:
         config = active.config
@@ -306,15 +307,13 @@ class Gateway:
     def _preload(self) -> None:
         self.dispatcher.preload(self._callable_cards())
 
-    def _sinks(self) -> Iterable[Sink]:
-        # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.
-        if self.journal is not None:
-            yield self._store_record
+    def _account_for(self, records: Sequence[Record]) -> None:
+        """What follows from the records of one pass of the event loop."""
         if self.access_log is not None:
-            yield self.access_log.sink
-        yield self.metrics.sink
-        yield self._count_trial
-        yield self.learner.sink
+            self.access_log.write(records)
+        for record in records:
+            self.metrics.sink(record)
+            self.learner.sink(record)
 
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.

@@ -20,7 +20,7 @@ from router.dispatch import Timeouts
 from router.formats.quantities import Dollars, Seconds
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
-from tests.gateway.servers import MemoryLog, gateway_server, served, wait_for
+from tests.gateway.servers import MemoryJournal, gateway_server, served, wait_for
 
 REPORTED_TOKENS = 5000
 KEYS = Keys([Key(id="team", hash=hash_of("pv-team"), budget_usd_per_day=Dollars(1e6))])
@@ -41,9 +41,9 @@ async def answer(_: Request) -> Response:
 
 
 @contextlib.contextmanager
-def reading_client(timeouts: Timeouts) -> Iterator[tuple[socket.socket, MemoryLog]]:
+def reading_client(timeouts: Timeouts) -> Iterator[tuple[socket.socket, MemoryJournal]]:
     """A client with a small buffer that has sent a request for a stream, and the log of its gateway."""
-    config, log = GatewayConfig(timeouts=timeouts), MemoryLog()
+    config, log = GatewayConfig(timeouts=timeouts), MemoryJournal()
     price = Price(Dollars(0), Dollars(1e6))
     body = json.dumps({"model": "c", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer pv-team\r\n"
@@ -53,7 +53,7 @@ def reading_client(timeouts: Timeouts) -> Iterator[tuple[socket.socket, MemoryLo
             Card(id="c", provider="openai", model="m", base_url=f"{upstream}/v1", price=price),
             config=config,
             keys=KEYS,
-            access_log=log,
+            journal=log,
         ) as url,
         socket.socket() as client,
     ):

@@ -37,7 +37,7 @@ from router.gateway.worker import Gateway
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence
 from router.pipeline import Router
-from router.store.records.record import Record
+from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
 
@@ -150,16 +150,21 @@ def served(app: ASGIApp, connections: Connections | None = None) -> Iterator[str
         listener.close()
 
 
-class MemoryLog:
-    """An access log in memory."""
+class MemoryJournal:
+    """A journal in memory."""
 
-    dropped = 0
+    keep_days: float | None = None
+    dropped = waiting_bytes = 0
+    problem = None
 
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def sink(self, record: Record) -> None:
+    def append(self, record: Record) -> None:
         self.records.append(record)
+
+    def keep(self, _: Snapshot) -> bool:
+        return True
 
     def close(self) -> None:
         pass

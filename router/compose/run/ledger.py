@@ -1,4 +1,4 @@
-"""What the calls of one plan were for, what became of them, and what they cost together."""
+"""The calls of one plan: their roles, the use of their answers, and their cost together."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Called:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is known yet of what became of the answer."""
+        """Whether the use of the answer is not known yet."""
         return self.verdict == _OPEN
 
     def end(self, verdict: str, reason: str = "") -> None:
-        """State what became of the answer; a later statement replaces an earlier one."""
+        """State the use of the answer; a later statement replaces an earlier one."""
         self.verdict, self.reason = verdict, reason or self.reason
         if math.isnan(self.ended_s):
             self.ended_s = time.monotonic()

@@ -31,11 +31,17 @@ _ANYBODY = Turn()
 
 
 class Running:
-    """A request that runs. Of a plan, each call counts at the card that it calls, and the request itself at none."""
+    """A request that runs, until it leaves. Of a plan, each call counts at the card that it calls, and the request
+    itself at none.
+    """
 
     def __init__(self, admission: Admission, turn: Turn) -> None:
         self.turn = turn
         self._admission, self._counts_cards = admission, bool(turn.card)
+
+    def leave(self) -> None:
+        """The request has ended. Call it once."""
+        self._admission._release(self.turn)
 
     def leave_card(self) -> None:
         """Count at the called cards alone from now on."""
@@ -78,16 +84,20 @@ class Admission:
     @contextlib.asynccontextmanager
     async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[Running]:
         """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
+        running = await self.entered(turn)
+        try:
+            yield running
+        finally:
+            running.leave()
+
+    async def entered(self, turn: Turn) -> Running:
+        """The request once it is admitted, which its caller has leave at its end. Raises BusyError as `turn` does."""
         taken = self._take(turn)
         if taken is None:
             taken = await self._queue.wait(
                 lambda: self._take(turn), self.limits, self._problem(turn), tenant=turn.key, group=(turn.key, turn.card)
             )
-        running = Running(self, taken)
-        try:
-            yield running
-        finally:
-            self._release(running.turn)
+        return Running(self, taken)
 
     def left_card(self, turn: Turn) -> Turn:
         """The turn of a running request that counts at no card any more."""

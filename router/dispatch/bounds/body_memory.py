@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import gc
-from collections.abc import AsyncIterator
 
 from router.dispatch.bounds.share import fits
 from router.dispatch.pool.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
@@ -25,11 +23,19 @@ _COLLECT_AFTER_S = 0.01
 
 
 class Reserved:
-    """The memory that one request has reserved."""
+    """The memory that one request has reserved. Use it with `async with`, at whose end it is given back."""
 
     def __init__(self, memory: BodyMemory, key: str) -> None:
         self._memory, self._key = memory, key
         self.bytes = 0
+
+    async def __aenter__(self) -> Reserved:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        held_bytes = self.bytes
+        self.keep(0)
+        self._memory._collect_after(held_bytes)
 
     @property
     def decoding(self) -> asyncio.Lock:
@@ -70,16 +76,9 @@ class BodyMemory:
         self._of_key: collections.Counter[str] = collections.Counter()
         self._queue: WaitingQueue[tuple[str, int]] = WaitingQueue(lambda taken: self._release(*taken))
 
-    @contextlib.asynccontextmanager
-    async def reserved(self, key: str = "") -> AsyncIterator[Reserved]:
+    def reserved(self, key: str = "") -> Reserved:
         """Nothing yet; what is reserved meanwhile is given back at the end. `key` is empty for the only one."""
-        reserved = Reserved(self, key)
-        try:
-            yield reserved
-        finally:
-            held_bytes = reserved.bytes
-            reserved.keep(0)
-            self._collect_after(held_bytes)
+        return Reserved(self, key)
 
     def _collect_after(self, freed_bytes: int) -> None:
         if freed_bytes <= _SMALL_BYTES:

@@ -24,11 +24,11 @@ from router.gateway.endpoints.responder import Responder, without_type
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
-from router.gateway.http.client.sending import Sender, StalledClientError, ends_at
+from router.gateway.http.client.sending import EndsAt, Sender, StalledClientError
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
-from router.gateway.learning.heard import Heard
+from router.gateway.learning.answer_copy import AnswerCopy
 from router.gateway.routing.bill import Bill
 from router.gateway.routing.composed import brief_of
 from router.gateway.routing.headers import routing_headers
@@ -57,7 +57,7 @@ class CompletionHandler:
         self._client: str = scope["state"]["client"]
         self._responder = Responder(send, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state, services.lines)
-        self._turn = contextlib.AsyncExitStack()
+        self._running: Running | None = None
         self._memory: Reserved | None = None
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
@@ -65,7 +65,7 @@ class CompletionHandler:
         self._response: UpstreamResponse | None = None
         self._bill, self._ownership = Bill(surface.api), Ownership(services.state)
         self._tokens_at_departure: int | None = None
-        self._made, self._refusal, self._heard = Made(surface.api), Refusal(), Heard(surface.api)
+        self._made, self._refusal, self._copy = Made(surface.api), Refusal(), AnswerCopy(surface.api)
         self._owned: set[str] = set()
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
@@ -87,9 +87,9 @@ class CompletionHandler:
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
                     self._disconnect = CancelOnDisconnect(self._receive, self._sender.connection)
-                    async with self._disconnect, ends_at(self._sender.ends_s):
+                    async with self._disconnect, EndsAt(self._sender.ends_s):
                         await self._answer(request)
-                    self._services.shadows.offer(self._request, self._selection, self._heard)
+                    self._services.shadows.offer(self._request, self._selection, self._copy)
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
@@ -131,8 +131,8 @@ class CompletionHandler:
 
     async def _take_turn(self, request: GatewayRequest, card: Card) -> Running:
         """Wait until the request may run, which it does until its response is complete."""
-        turn = self._services.admission.turn(turn_of(self._services, request, card))
-        return await self._turn.enter_async_context(turn)
+        self._running = running = await self._services.admission.entered(turn_of(self._services, request, card))
+        return running
 
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
@@ -142,7 +142,7 @@ class CompletionHandler:
             return
         await self._ownership.check(request, self._at)
         selection = self._selection = await services.selector.select(request, self._record_id)
-        self._heard.is_wanted = services.shadows.wants(request, selection, self._record_id)
+        self._copy.is_wanted = services.shadows.wants(request, selection, self._record_id)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
         running = await self._take_turn(request, selection.card)
@@ -213,7 +213,7 @@ class CompletionHandler:
         """Read a whole body, or whole events, before they are passed on."""
         self._made.add(piece)
         if self._selection is not None and (routed := self._selection.routed) is not None:
-            self._heard.add(piece, routed)
+            self._copy.add(piece, routed)
             if routed.decision.canary is not None:
                 self._refusal.add(piece)
 
@@ -312,13 +312,14 @@ class CompletionHandler:
 
     async def _close(self) -> None:
         try:
-            await self._turn.aclose()
+            if self._running is not None:
+                self._running.leave()
             await self._end_stream()
         finally:
             if not self._is_recorded:
                 # The gateway itself failed, or is shutting down.
                 await self._record(500, "internal_error")
-            self._services.answered(self._heard)
+            self._services.answered(self._copy)
             # They may be large, and whatever is part of a cycle stays until the garbage collector runs.
             self._request = self._response = self._selection = None
 
@@ -375,7 +376,7 @@ class CompletionHandler:
 
     async def _write(self, outcome: Outcome) -> None:
         services = self._services
-        self._heard.record = record = services.recorder.record_of(
+        self._copy.record = record = services.recorder.record_of(
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome, self._client
         )
         if self._trace is not None:

@@ -22,7 +22,7 @@ from router.gateway.config.keys import Key, presented_key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_json_object
-from router.gateway.http.client.sending import Sender, ends_at
+from router.gateway.http.client.sending import EndsAt, Sender
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT
@@ -112,7 +112,7 @@ class Keyed:
                 # Lists and metrics take no turn: they say what is wrong also where the gateway is busy.
                 check_room(services, asked)
             await take_request(services, asked, at)
-            async with services.bodies.reserved(tenant_of(asked)) as memory, ends_at(sender.ends_s):
+            async with services.bodies.reserved(tenant_of(asked)) as memory, EndsAt(sender.ends_s):
                 entry = Entry(asked, memory, sender.ends_s, services.pace)
                 try:
                     response = await self._answer(http, entry)

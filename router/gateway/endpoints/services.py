@@ -14,7 +14,7 @@ from router.dispatch.bounds.admission import Admission
 from router.dispatch.bounds.body_memory import BodyMemory
 from router.dispatch.bounds.pace import Pace
 from router.gateway.config.reload import ConfigReloader
-from router.gateway.learning.heard import Heard
+from router.gateway.learning.answer_copy import AnswerCopy
 from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.offpath.shadow import Shadows
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
 Sink = Callable[[Record], Awaitable[None] | None]
-"""Takes the record of every request, in the order in which requests end. What it returns is awaited."""
+"""Takes the record of every request, in the order in which requests end. What it returns is awaited before the request
+is acknowledged.
+"""
 
 
 class Services(Struct, frozen=True, eq=False):
@@ -54,10 +56,10 @@ class Services(Struct, frozen=True, eq=False):
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)
     pace: Pace = msgspec.field(default_factory=Pace)
 
-    def answered(self, heard: Heard) -> None:
+    def answered(self, copy: AnswerCopy) -> None:
         """Let graders and judges have an answer, which the client has by now."""
-        if heard.record is not None and heard.is_worth_reading and self.learner.read(heard.record, heard):
-            self.judges.offer(heard.record, heard)
+        if copy.record is not None and copy.is_worth_reading and self.learner.read(copy.record, copy):
+            self.judges.offer(copy.record, copy)
 
     async def write(self, record: Record) -> None:
         """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting."""

@@ -24,7 +24,7 @@ from router.dispatch.costs import Expected, booked_usage, bounds_of, cost_of, pr
 from router.errors import BudgetError, BusyError, ConflictError, FileError, PulvinarError, UnknownIdError
 from router.formats.json import json_bytes, json_or_none
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
+from router.gateway.learning.answer_copy import UNREADABLE, AnswerCopy, answer_in
 from router.learn.online.judging import body_for, could_be_judged, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
@@ -50,7 +50,7 @@ Result = Literal[
 
 
 class Tally(Struct, frozen=True, array_like=True):
-    """What became of the answers that one judge was to judge, since the beginning, and what that cost."""
+    """The results of the answers that one judge was to judge, since the beginning, and their cost."""
 
     judged: int = 0
     unreadable: int = 0
@@ -60,7 +60,7 @@ class Tally(Struct, frozen=True, array_like=True):
 
 class _Waiting(NamedTuple):
     record: Record
-    heard: Heard
+    copy: AnswerCopy
     grader: JudgeGrader
     routed: Routed
 
@@ -73,7 +73,7 @@ class _Question(NamedTuple):
 
 class Judges:
     """Asks the judges of policies. `teach` gets every verdict, and `open_store`, None without records, stores it.
-    `count` gets the judge's card, what became of an answer that was drawn, and the cost in US dollars.
+    `count` gets the judge's card, the result of an answer that was drawn, and the cost in US dollars.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Judges:
         """How many answers wait for a judge."""
         return len(self._waiting)
 
-    def offer(self, record: Record, heard: Heard) -> None:
+    def offer(self, record: Record, copy: AnswerCopy) -> None:
         """Take an answer, which its client has, where a judge of the policy is to judge it."""
-        routed, decision = heard.routed, record.decision
+        routed, decision = copy.routed, record.decision
         if routed is None or decision is None or record.outcome.plan is not None:
             return
-        for grader in heard.graders:
+        for grader in copy.graders:
             if not isinstance(grader, JudgeGrader) or not is_sampled(record.id, decision.policy, grader):
                 continue
             # What waits keeps its request, whose memory is nobody's any more.
@@ -113,7 +113,7 @@ class Judges:
             if len(self._waiting) >= _MAX_WAITING:
                 self._count(grader.card, "dropped", 0.0)
                 continue
-            self._waiting.append(_Waiting(record, heard, grader, routed))
+            self._waiting.append(_Waiting(record, copy, grader, routed))
             self._has_work.set()
 
     async def run(self) -> None:
@@ -141,7 +141,7 @@ class Judges:
             await self._has_work.wait()
 
     async def _judge(self, each: _Waiting) -> tuple[Result, float]:
-        """What became of one answer, and what that cost."""
+        """The result of one answer, and its cost in US dollars."""
         grader = each.grader
         question = await self._question(each)
         if isinstance(question, str):
@@ -175,7 +175,7 @@ class Judges:
             return "not allowed"
         if price_of(card) is None:
             return "unpriced"
-        answer = await asyncio.to_thread(answer_in, each.record, each.heard)
+        answer = await asyncio.to_thread(answer_in, each.record, each.copy)
         if answer is None or answer.has_calls or not answer.text.strip():
             return "unsuitable"
         code = secrets.token_hex(8)

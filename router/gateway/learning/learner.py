@@ -14,7 +14,7 @@ import msgspec
 from router.analysis.replay import features_of
 from router.errors import FileError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.heard import UNREADABLE, Heard, Reading, read
+from router.gateway.learning.answer_copy import UNREADABLE, AnswerCopy, Reading, read
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
@@ -39,16 +39,16 @@ class _Judged(NamedTuple):
     is_stored: bool = False
 
 
-class _Heard(NamedTuple):
+class _Unread(NamedTuple):
     """An answer that has to be read."""
 
     record: Record
-    heard: Heard
+    copy: AnswerCopy
 
     @property
     def kind(self) -> Kind:
         """Who judges it at most."""
-        return "grader" if self.heard.graders else "implicit"
+        return "grader" if self.copy.graders else "implicit"
 
 
 class Learner:
@@ -70,7 +70,7 @@ class Learner:
         self._take_waiting = take_waiting
         self._memories, self._active, self._read_records = memories, active, read_records
         self._count, self._clock, self._watch = count, clock, watch
-        self._waiting: collections.deque[_Judged | _Heard] = collections.deque()
+        self._waiting: collections.deque[_Judged | _Unread] = collections.deque()
         self._has_work = asyncio.Event()
         self._signals = Signals()
         self._recent: collections.OrderedDict[str, Record] = collections.OrderedDict()
@@ -93,7 +93,7 @@ class Learner:
         """Take a judgement of the answer to a request."""
         self._add(_Judged(judged, record))
 
-    def read(self, record: Record, heard: Heard) -> bool:
+    def read(self, record: Record, copy: AnswerCopy) -> bool:
         """Take an answer to be read for graders and for what it shows; False where judgements of it teach nothing."""
         decision = record.decision
         if decision is None or not may_teach(record, self._active().router.policies.get(decision.policy)):
@@ -101,7 +101,7 @@ class Learner:
         if record.outcome.status != 200 or record.outcome.error is not None:
             return False
         # Prompts may be large.
-        self._add(_Heard(msgspec.structs.replace(record, prompt=None), heard))
+        self._add(_Unread(msgspec.structs.replace(record, prompt=None), copy))
         return True
 
     def sink(self, record: Record) -> None:
@@ -130,7 +130,7 @@ class Learner:
                     self._count(each.judged.kind, await self._learn(each))
                     continue
                 reading = await self._reading(each)
-                shown = self._signals.heard(each.record, reading.signal, has_schema=reading.has_schema)
+                shown = self._signals.of_answer(each.record, reading.signal, has_schema=reading.has_schema)
                 signals = [shown] if shown is not None and shown.weight > 0 else []
                 for judged in (*reading.judged, *signals):
                     self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
@@ -152,7 +152,7 @@ class Learner:
                 self._add_feedback(given, is_stored=True)
             await asyncio.sleep(_NEXT_S if taken else _WATCH_EVERY_S)
 
-    def _add(self, waiting: _Judged | _Heard) -> None:
+    def _add(self, waiting: _Judged | _Unread) -> None:
         # Answers take more room than judgements.
         if len(self._waiting) >= (_MAX_WAITING if isinstance(waiting, _Judged) else _MAX_ANSWERS):
             self._count(waiting.judged.kind if isinstance(waiting, _Judged) else waiting.kind, "dropped")
@@ -160,10 +160,10 @@ class Learner:
         self._waiting.append(waiting)
         self._has_work.set()
 
-    async def _reading(self, each: _Heard) -> Reading:
+    async def _reading(self, each: _Unread) -> Reading:
         """What the answer says; nothing where it is none, as from a server that sends nonsense."""
         try:
-            return await asyncio.to_thread(read, each.record, each.heard)
+            return await asyncio.to_thread(read, each.record, each.copy)
         except UNREADABLE as error:
             _LOG.error("an answer could not be read: %s", error)
             self._count(each.kind, "failed")

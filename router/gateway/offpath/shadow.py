@@ -23,7 +23,7 @@ from router.dispatch.connection.fetching import urls_in
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, booked_usage, bounds_of, cost_of
 from router.errors import BudgetError, BusyError, CallerError, FieldError, UpstreamError
 from router.formats.json import json_or_none
-from router.gateway.learning.heard import Heard, document_of
+from router.gateway.learning.answer_copy import AnswerCopy, document_of
 from router.gateway.offpath.work import Job, OffPath
 from router.gateway.routing.composed import rejected_for_parts
 from router.gateway.routing.selection import GatewayRequest, Selection
@@ -54,14 +54,14 @@ _UNPROVEN = frozenset({TRIED.text, MEASURED.text})
 
 
 class Answered(Struct, frozen=True, eq=False):
-    """A request whose client has its whole answer: the record, and the answer as it was heard."""
+    """A request whose client has its whole answer: the record, and a copy of the answer."""
 
     request: GatewayRequest
     selection: Selection
     routed: Routed
     shadow: Shadow
     record: Record
-    heard: Heard
+    copy: AnswerCopy
 
 
 class Shadows:
@@ -91,16 +91,16 @@ class Shadows:
             return False
         return True
 
-    def offer(self, request: GatewayRequest | None, selection: Selection | None, heard: Heard) -> None:
+    def offer(self, request: GatewayRequest | None, selection: Selection | None, copy: AnswerCopy) -> None:
         """Take a request whose client has its whole answer, if it is one to compare."""
-        record = heard.record
-        if request is None or selection is None or record is None or not (heard.is_wanted and heard.pieces):
+        record = copy.record
+        if request is None or selection is None or record is None or not (copy.is_wanted and copy.pieces):
             return
         shadow, routed, outcome = selection.policy.shadow, selection.routed, record.outcome
         if shadow is None or routed is None or outcome.status != 200 or outcome.error is not None:
             return
         record = msgspec.structs.replace(record, prompt=None, decision=None)
-        answered = Answered(request, selection, routed, shadow, record, heard)
+        answered = Answered(request, selection, routed, shadow, record, copy)
         policy = selection.policy.id
         self._off_path.offer(Job(lambda: self._answer(answered), lambda: self._count(policy, "dropped")))
 
@@ -161,10 +161,10 @@ class Shadows:
         total_ms: float,
     ) -> Record | None:
         """The record of a second answer, beside the first one; None where the first one cannot be read."""
-        document = document_of(answered.record, answered.heard)
+        document = document_of(answered.record, answered.copy)
         if document is None:
             return None
-        answer = read_whole_answer(answered.heard.api, document)
+        answer = read_whole_answer(answered.copy.api, document)
         record, routed, policy = answered.record, answered.routed, answered.selection.policy
         first = record.outcome
         prompt = routed.request.human_turns[-1] if routed.request.human_turns else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from router.dispatch import Affinity
-from router.store.state.protocol import LastAnswer, StateError, StateStore
+from router.store.state.protocol import Conversations, LastAnswer, StateError
 from router.types import Api
 from router.wire.reading.identity import Identity
 from router.wire.reading.stored import made_in
@@ -19,7 +19,7 @@ _MAX_MADE = 12
 class Sessions:
     """The conversations of all keys, in the state that workers share."""
 
-    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Conversations, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
 
     async def find(self, identity: Identity, key_id: str) -> LastAnswer | None:

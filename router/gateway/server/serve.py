@@ -40,8 +40,9 @@ from router.store import open_store
 from router.store.backend import Backend, StateUse
 from router.store.database import ForeignDatabaseError
 from router.store.records.patient import PatientSink
+from router.store.state.conversations import MemoryConversations
 from router.store.state.protocol import RemoteState, StateStore
-from router.store.state.sqlite import HOLD_S, SqliteState
+from router.store.state.sqlite import HOLD_S
 
 _LOG = logging.getLogger(__name__)
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
@@ -220,7 +221,7 @@ def open_gateway(options: ServeOptions, reloader: ConfigReloader, **parts: Any) 
         state=state,
         remote=remote,
         # A single worker needs no shared store, and memory is faster.
-        conversations=SqliteState() if options.workers == 1 and remote is None else None,
+        conversations=MemoryConversations() if options.workers == 1 and remote is None else None,
         journal=journal,
         backend=None if journal is None else backend,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,

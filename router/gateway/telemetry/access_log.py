@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
@@ -50,7 +51,7 @@ class AccessLogLine(Struct, frozen=True, rename={"requested_model": "asked"}):
 
 
 class AccessLog:
-    """A sink that writes the line of each record, without ever waiting for the reader. `dropped` counts lost lines."""
+    """Writes the line of each record, without ever waiting for the reader. `dropped` counts lost lines."""
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer
@@ -60,9 +61,9 @@ class AccessLog:
         """The lines that were not written."""
         return self._writer.dropped
 
-    def sink(self, record: Record) -> None:
-        """Write the line of a record, or queue it until the reader reads."""
-        self._writer.write(line_of(record))
+    def write(self, records: Iterable[Record]) -> None:
+        """Write the lines of the records, or queue them until the reader reads."""
+        self._writer.write(*map(line_of, records))
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write the queued lines within `timeout_s`, and drop the rest. The descriptor stays open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import socket
@@ -23,10 +24,11 @@ _PAUSE_S = 0.02
 
 
 class LineWriter:
-    """Writes to the descriptor `fd`, one write per line, from any thread; `fd` stays open and blocking for others.
+    """Writes to the descriptor `fd` from any thread; `fd` stays open and blocking for others.
 
-    A line that cannot be written at once is queued, and a thread writes the queue while the reader reads. `dropped`
-    counts the lines lost to a full queue, a full disk or a closed pipe.
+    Lines that are there together are written together, up to as many bytes as a pipe takes in one piece. What cannot be
+    written at once is queued, and a thread writes the queue while the reader reads. `dropped` counts the lines lost to
+    a full queue, a full disk or a closed pipe.
     """
 
     def __init__(self, fd: int) -> None:
@@ -37,14 +39,15 @@ class LineWriter:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def write(self, line: bytes) -> None:
-        """Write `line`, which ends with a line break, or queue it until the reader reads. Never raises."""
+    def write(self, *lines: bytes) -> None:
+        """Write `lines`, which end with a line break, or queue them until the reader reads. Never raises."""
         with self._lock:
-            if len(self._queue) >= MAX_QUEUED_LINES or self._queued_bytes + len(line) > MAX_QUEUED_BYTES:
-                self.dropped += 1
-                return
-            self._queue.append(line)
-            self._queued_bytes += len(line)
+            for line in lines:
+                if len(self._queue) >= MAX_QUEUED_LINES or self._queued_bytes + len(line) > MAX_QUEUED_BYTES:
+                    self.dropped += 1
+                    continue
+                self._queue.append(line)
+                self._queued_bytes += len(line)
             if self._thread is None and not self._write_queued():
                 self._thread = threading.Thread(target=self._write_later, name="log", daemon=True)
                 self._thread.start()
@@ -78,20 +81,37 @@ class LineWriter:
     def _write_queued(self) -> bool:
         """Write from the queue. Return false where the descriptor would block. The caller has the lock."""
         while self._queue:
-            line = self._queue[0]
+            piece, lines = self._first_lines()
             try:
-                written = self._send(line)
+                written = self._send(piece)
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError:
-                self.dropped += 1
-                written = len(line)
+                self.dropped += lines
+                written = len(piece)
             self._queued_bytes -= written
-            if written < len(line):
-                self._queue[0] = line[written:]
-            else:
-                self._queue.popleft()
+            while written:
+                line = self._queue.popleft()
+                if len(line) > written:
+                    self._queue.appendleft(line[written:])
+                written -= min(len(line), written)
         return True
+
+    def _first_lines(self) -> tuple[bytes, int]:
+        """The lines at the beginning of the queue that a pipe takes in one piece, at least one, and how many they are.
+
+        A longer piece could be taken apart, and mixed with the lines of others.
+        """
+        first = self._queue[0]
+        if len(self._queue) == 1:
+            return first, 1
+        lines, size = [first], len(first)
+        for line in itertools.islice(self._queue, 1, None):
+            size += len(line)
+            if size > select.PIPE_BUF:
+                break
+            lines.append(line)
+        return b"".join(lines), len(lines)
 
 
 def _non_blocking(fd: int) -> tuple[Callable[[bytes], int], select.poll]:

@@ -212,7 +212,7 @@ class Metrics:
         self._counters["pulvinar_judgements"].add((kind, result))
 
     def count_verdict(self, card: str, result: str, cost_usd: float) -> None:
-        """Count what became of an answer that the card was to judge, and what that cost."""
+        """Count the result of an answer that the card was to judge, and its cost."""
         self._counters["pulvinar_judge_answers"].add((card, result))
         if cost_usd:
             self._counters["pulvinar_judge_cost_usd"].add((card,), cost_usd)

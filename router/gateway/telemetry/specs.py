@@ -48,12 +48,12 @@ COUNTERS = {
         MetricSpec("pulvinar_experiment_requests", "Requests that are part of an experiment.", ("experiment", "arm")),
         MetricSpec(
             "pulvinar_judgements",
-            "Judgements of answers, by who judged and what became of them: learned, or why not.",
+            "Judgements of answers, by who judged and the result: learned, or why not.",
             ("kind", "result"),
         ),
         MetricSpec(
             "pulvinar_judge_answers",
-            "Answers that a card was to judge, by the judge and what became of them: judged, or why not.",
+            "Answers that a card was to judge, by the judge and the result: judged, or why not.",
             ("card", "result"),
         ),
         MetricSpec("pulvinar_judge_cost_usd", "Cost of verdicts in US dollars.", ("card",)),

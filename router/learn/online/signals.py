@@ -82,7 +82,7 @@ class Signals:
                 self._last.popitem(last=False)
         return [(of, self.judged(of.outcome.card or "", signal)) for of, signal in found]
 
-    def heard(self, record: Record, signal: Signal | None, *, has_schema: bool) -> JudgedAnswer | None:
+    def of_answer(self, record: Record, signal: Signal | None, *, has_schema: bool) -> JudgedAnswer | None:
         """Count an answer that was read; what it says, if anything. `has_schema`: it was to meet a schema."""
         card = record.outcome.card or ""
         if has_schema:

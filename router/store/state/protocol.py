@@ -93,7 +93,17 @@ class Blob(Struct, frozen=True):
     content: bytes
 
 
-class StateStore(Protocol):
+class Conversations(Protocol):
+    """Who answered which conversation last. Its methods raise StateError if that cannot be read or written."""
+
+    async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
+        """Who last answered this conversation of the key; None if that is not known."""
+
+    async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
+        """Store who answered the conversation."""
+
+
+class StateStore(Conversations, Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
     Every method but `maintain` and `close` raises StateError if the state cannot be read or written.
@@ -118,12 +128,6 @@ class StateStore(Protocol):
 
     async def spent_usd(self, key_id: str, now_s: float) -> float:
         """What the key has spent today, without reservations."""
-
-    async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
-        """Who last answered this conversation of the key; None if that is not known."""
-
-    async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
-        """Store who answered the conversation."""
 
     async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
         """Count one answer to a key in the trial of a canary and its predecessor, given by their ids; return the counts

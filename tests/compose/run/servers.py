@@ -25,7 +25,7 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.records.record import Record
 from router.types import ComposedPlan
-from tests.gateway.servers import MemoryLog, make_card, make_gateway, make_router, served
+from tests.gateway.servers import MemoryJournal, make_card, make_gateway, make_router, served
 
 FAULTS = ("500", "hang", "cut", "empty", "garbage", "refusal")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -209,8 +209,8 @@ def planned(
     members = cards if plan is None else plan.members
     made = [make_card(name, script.url, name, **{"price": 1.0, **facts}) for name in dict.fromkeys(cards)]
     plan = plan or ComposedPlan(spec.name, spec.kind, cards[0], members)
-    log, gateway_of_plan = MemoryLog(), Planned(spec, plan)
-    gateway = make_gateway(make_router(*made), config, access_log=log, **parts)
+    log, gateway_of_plan = MemoryJournal(), Planned(spec, plan)
+    gateway = make_gateway(make_router(*made), config, journal=log, **parts)
     select = gateway.services.selector.select
 
     async def composed(request: GatewayRequest, record_id: str = "") -> Selection:

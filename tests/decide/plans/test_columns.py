@@ -1,4 +1,4 @@
-"""A plan that was carried out on common answers is forecast by what came of it."""
+"""A plan that was carried out on common answers is forecast by its outcomes."""
 
 from __future__ import annotations
 

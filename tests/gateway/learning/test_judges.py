@@ -24,7 +24,7 @@ from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.config.sources import Sources
-from router.gateway.learning.heard import Heard
+from router.gateway.learning.answer_copy import AnswerCopy
 from router.gateway.learning.judges import Judges, Tally, judge_of, tally_in
 from router.gateway.worker import Gateway
 from router.perceive.predictor import Predictor
@@ -262,9 +262,9 @@ def test_a_request_too_long_for_a_judge_does_not_wait_for_one(predictor: Predict
         routed = msgspec.structs.replace(routed, features=msgspec.structs.replace(routed.features, input_tokens=tokens))
         decision = Snapshots(active.catalogue, lambda _: True).decision_record(routed)
         outcome = Outcome(200, 1.0, card=routed.decision.card)
-        heard = Heard("chat")
-        heard.add(b"{}", routed)
-        judges.offer(Record("r", 0.0, "chat", "auto", False, outcome, decision=decision), heard)
+        copy = AnswerCopy("chat")
+        copy.add(b"{}", routed)
+        judges.offer(Record("r", 0.0, "chat", "auto", False, outcome, decision=decision), copy)
     assert (judges.waiting, counted) == (1, ["unsuitable"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from router.decide.policy import RegexGrader
-from router.gateway.learning.heard import Heard
+from router.gateway.learning.answer_copy import AnswerCopy
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.perceive.predictor import Predictor
@@ -30,9 +30,9 @@ def test_an_answer_that_cannot_be_read_does_not_end_the_task(predictor: Predicto
     outcome = Outcome(200, 10.0, card=routed.decision.card)
     record = Record("r", _NOW_S, "chat", "auto", True, outcome, key="ann", decision=decision)
     # There are no streams of embeddings.
-    unreadable, readable = Heard("embeddings"), Heard("chat")
-    for heard in (unreadable, readable):
-        heard.add(b'data: {"choices": [{"delta": {"content": "Paris"}}]}\n\n', routed)
+    unreadable, readable = AnswerCopy("embeddings"), AnswerCopy("chat")
+    for copy in (unreadable, readable):
+        copy.add(b'data: {"choices": [{"delta": {"content": "Paris"}}]}\n\n', routed)
     counted: list[tuple[str, str]] = []
 
     async def run() -> None:

@@ -24,7 +24,7 @@ from router.store.records.record import Record
 from router.store.state.sqlite import SqliteState
 from tests.gateway.servers import (
     IndifferentPredictor,
-    MemoryLog,
+    MemoryJournal,
     Upstream,
     make_card,
     make_gateway,
@@ -46,8 +46,8 @@ def running(
     policy: Any = None,
     common: Any = None,
     **parts: Any,
-) -> Iterator[tuple[httpx.Client, Gateway, MemoryLog]]:
-    log = MemoryLog()
+) -> Iterator[tuple[httpx.Client, Gateway, MemoryJournal]]:
+    log = MemoryJournal()
     cards = [
         make_card("chosen", upstream.url, "first", price=1.0, **(common or {})),
         make_card("other", upstream.url, other, price=9.0, **(common or {}), **(facts or {})),
@@ -60,7 +60,7 @@ def running(
     router = Router(Catalog(cards), Policies(policies), IndifferentPredictor())  # type: ignore[arg-type]
     if "keys" in parts:
         parts["keys"] = Keys(parts["keys"], router.catalog.ids)
-    gateway = make_gateway(router, access_log=log, **parts)
+    gateway = make_gateway(router, journal=log, **parts)
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client, gateway, log
 
@@ -72,13 +72,13 @@ def ask(client: httpx.Client, body: dict[str, Any] = BODY, path: str = "/v1/chat
 
 
 def counted(client: httpx.Client, gateway: Gateway) -> dict[str, float]:
-    """What became of the requests that a shadow was to answer, once nothing is left to do."""
+    """The results of the requests that a shadow was to answer, once nothing is left to do."""
     assert wait_for(lambda: not gateway.off_path.waiting)
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith("pulvinar_shadow_requests_t")]
     return {line.partition('result="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
 
 
-def shadows(log: MemoryLog) -> list[Record]:
+def shadows(log: MemoryJournal) -> list[Record]:
     return [record for record in log.records if record.surface == "shadow"]
 
 

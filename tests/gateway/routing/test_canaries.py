@@ -24,7 +24,7 @@ from router.gateway.worker import Gateway
 from router.store.state.sqlite import SqliteState
 from router.trials import CanaryChoice
 from router.types import Attempt, Outcome, Usage
-from tests.gateway.servers import MemoryLog, Upstream, make_card, make_gateway, make_router, served
+from tests.gateway.servers import MemoryJournal, Upstream, make_card, make_gateway, make_router, served
 from tests.gateway.telemetry.records import DECISION, a_record
 
 LONG = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "go on"}]
@@ -40,9 +40,9 @@ def on_trial(upstream: Upstream, model: str = "ok", share: float = 0.3, **facts:
 
 
 @contextlib.contextmanager
-def running(cards: tuple[Card, ...], **parts: Any) -> Iterator[tuple[httpx.Client, Gateway, MemoryLog]]:
-    log = MemoryLog()
-    gateway = make_gateway(make_router(*cards), access_log=log, **parts)  # type: ignore[arg-type]
+def running(cards: tuple[Card, ...], **parts: Any) -> Iterator[tuple[httpx.Client, Gateway, MemoryJournal]]:
+    log = MemoryJournal()
+    gateway = make_gateway(make_router(*cards), journal=log, **parts)  # type: ignore[arg-type]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client, gateway, log
 
@@ -53,7 +53,7 @@ def ask(client: httpx.Client, text: str, more: list[dict[str, str]] | None = Non
     assert response.status_code == 200, response.text
 
 
-def chosen(log: MemoryLog) -> list[str | None]:
+def chosen(log: MemoryJournal) -> list[str | None]:
     return [record.outcome.card for record in log.records]
 
 

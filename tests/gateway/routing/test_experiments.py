@@ -28,7 +28,7 @@ from router.store.records.sqlite_feedback import SqliteFeedback
 from router.store.state.protocol import Blob
 from router.store.state.sqlite import SqliteState
 from router.trials import ExperimentChoice
-from tests.gateway.servers import IndifferentPredictor, MemoryLog, Upstream, make_card, make_gateway, served
+from tests.gateway.servers import IndifferentPredictor, MemoryJournal, Upstream, make_card, make_gateway, served
 from tests.gateway.telemetry.records import DECISION, a_record
 
 SPEC = ExperimentSpec("dear-or-cheap", (ArmSpec(policy="default"), ArmSpec(card="dear")), outcomes=1)
@@ -48,9 +48,9 @@ def keys_for(router: Router, **narrow: Any) -> Keys:
 
 
 @contextlib.contextmanager
-def running(upstream: Upstream, **parts: Any) -> Iterator[tuple[httpx.Client, Gateway, MemoryLog]]:
-    log, router = MemoryLog(), router_with(upstream.url)
-    gateway = make_gateway(router, keys=keys_for(router, cards=("cheap",)), access_log=log, **parts)
+def running(upstream: Upstream, **parts: Any) -> Iterator[tuple[httpx.Client, Gateway, MemoryJournal]]:
+    log, router = MemoryJournal(), router_with(upstream.url)
+    gateway = make_gateway(router, keys=keys_for(router, cards=("cheap",)), journal=log, **parts)
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client, gateway, log
 
@@ -183,8 +183,8 @@ def test_the_policy_of_an_arm_with_a_card_keeps_the_limits() -> None:
 
 
 def test_without_keys_each_conversation_has_an_arm(upstream: Upstream) -> None:
-    log, router = MemoryLog(), router_with(upstream.url)
-    gateway = make_gateway(router, access_log=log)
+    log, router = MemoryJournal(), router_with(upstream.url)
+    gateway = make_gateway(router, journal=log)
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         for number in range(16):
             body = {"model": "auto", "messages": [{"role": "user", "content": f"prompt {number}"}]}

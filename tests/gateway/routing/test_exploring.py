@@ -20,7 +20,7 @@ from router.gateway.routing.trials.explorer import ACCOUNT, MOST_SAVED, Eligibil
 from router.pipeline import Router
 from router.store.records.record import Record
 from router.store.state.sqlite import SqliteState
-from tests.gateway.servers import IndifferentPredictor, MemoryLog, Upstream, make_card, make_gateway, served
+from tests.gateway.servers import IndifferentPredictor, MemoryJournal, Upstream, make_card, make_gateway, served
 
 POLICY = Policy(
     id="default",
@@ -35,15 +35,15 @@ ASKED = Eligibility("", excluded=False, continues=False, has_budget=False)
 @contextlib.contextmanager
 def running(
     upstream: Upstream, dollars: float = 1.0, prices: tuple[float, float] = (1.0, 2.0), **parts: Any
-) -> Iterator[tuple[httpx.Client, MemoryLog]]:
+) -> Iterator[tuple[httpx.Client, MemoryJournal]]:
     policy = msgspec.structs.replace(POLICY, explore=ExplorationRule(share=0.5, dollars_per_day=dollars))
     cards = (
         make_card("first", upstream.url, "ok", price=prices[0]),
         make_card("other", upstream.url, "ok", price=prices[1]),
     )
-    log = MemoryLog()
+    log = MemoryJournal()
     router = Router(Catalog(cards), Policies([policy]), IndifferentPredictor())  # type: ignore[arg-type]
-    gateway = make_gateway(router, access_log=log, **parts)  # type: ignore[arg-type]
+    gateway = make_gateway(router, journal=log, **parts)  # type: ignore[arg-type]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client, log
 

@@ -53,7 +53,7 @@ def on_a_loop(do: Callable[[], None]) -> None:
 
 
 def test_a_line_has_the_request_the_decision_and_the_outcome(pipe: Pipe) -> None:
-    AccessLog(LineWriter(pipe[1])).sink(a_record())
+    AccessLog(LineWriter(pipe[1])).write([a_record()])
     assert read_lines(pipe[0]) == [
         {
             "time": "2026-11-23T18:00:00.250Z",
@@ -132,11 +132,11 @@ def test_lines_are_queued_without_a_reader_and_written_in_order_later(pipe: Pipe
         fill(pipe[1])
         log = AccessLog(LineWriter(pipe[1]))
         for number in range(3):
-            log.sink(a_record(id=str(number)))
+            log.write([a_record(id=str(number))])
         os.read(pipe[0], 1 << 20)
         while not select.select([pipe[0]], [], [], 0)[0]:
             await asyncio.sleep(0.01)
-        log.sink(a_record(id="3"))
+        log.write([a_record(id="3")])
         assert [line["id"] for line in read_lines(pipe[0])] == ["0", "1", "2", "3"]
         assert log.dropped == 0
 
@@ -147,14 +147,14 @@ def test_lines_beyond_the_queue_are_counted_as_dropped(pipe: Pipe, monkeypatch: 
     monkeypatch.setattr(line_writer, "MAX_QUEUED_LINES", 5)
     fill(pipe[1])
     log = AccessLog(LineWriter(pipe[1]))
-    on_a_loop(lambda: [log.sink(a_record()) for _ in range(8)] and None)
+    on_a_loop(lambda: [log.write([a_record()]) for _ in range(8)] and None)
     assert log.dropped == 3
 
 
 def test_closing_writes_the_queued_lines(pipe: Pipe) -> None:
     fill(pipe[1])
     log = AccessLog(LineWriter(pipe[1]))
-    on_a_loop(lambda: log.sink(a_record()))
+    on_a_loop(lambda: log.write([a_record()]))
     os.read(pipe[0], 1 << 20)
     log.close()
     assert len(read_lines(pipe[0])) == 1
@@ -164,7 +164,7 @@ def test_closing_writes_the_queued_lines(pipe: Pipe) -> None:
 def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None:
     fill(pipe[1])
     log = AccessLog(LineWriter(pipe[1]))
-    on_a_loop(lambda: log.sink(a_record()))
+    on_a_loop(lambda: log.write([a_record()]))
     log.close(timeout_s=0.01)
     assert log.dropped == 1
 
@@ -172,14 +172,14 @@ def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None
 def test_after_the_reader_has_gone_lines_are_dropped_without_an_error(pipe: Pipe) -> None:
     os.close(pipe[0])
     log = AccessLog(LineWriter(pipe[1]))
-    log.sink(a_record())
+    log.write([a_record()])
     assert log.dropped == 1
 
 
 def test_several_workers_can_share_one_pipe(pipe: Pipe) -> None:
     logs = [AccessLog(LineWriter(pipe[1])) for _ in range(4)]
     for number in range(40):
-        logs[number % 4].sink(a_record(usage=Usage(number, 0)))
+        logs[number % 4].write([a_record(usage=Usage(number, 0))])
     assert [line["input_tokens"] for line in read_lines(pipe[0])] == list(range(40))
 
 
@@ -191,5 +191,5 @@ def test_every_field_is_documented() -> None:
 def test_a_partial_write_is_continued(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:100]))
-    AccessLog(LineWriter(pipe[1])).sink(a_record())
+    AccessLog(LineWriter(pipe[1])).write([a_record()])
     assert [line["id"] for line in read_lines(pipe[0])] == ["req_1"]

@@ -98,3 +98,31 @@ def test_lines_are_appended_to_a_file_of_which_the_shell_wrote_a_part(tmp_path: 
     LineWriter(fd).write(b"gateway\n")
     os.close(fd)
     assert file.read_text() == "shell\ngateway\n"
+
+
+def test_lines_that_are_there_together_are_written_together_as_far_as_a_pipe_takes_them_in_one_piece() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lines = [bytes([letter]) * 1500 + b"\n" for letter in b"abcd"]
+    with ours, theirs:
+        LineWriter(ours.fileno()).write(*lines, b"e" * 5000 + b"\n", b"f\n")
+        pieces = [theirs.recv(10_000) for _ in range(4)]
+    assert pieces == [b"".join(lines[:2]), b"".join(lines[2:]), b"e" * 5000 + b"\n", b"f\n"]
+
+
+def test_lines_of_which_a_pipe_has_taken_a_part_are_completed_in_their_order() -> None:
+    reader, writer = os.pipe()
+    fill(writer)
+    lines = LineWriter(writer)
+    wanted = [f"{number}".encode() * 300 + b"\n" for number in range(1000, 1040)]
+    lines.write(*wanted)
+    text: list[str] = []
+
+    def has_arrived() -> bool:
+        text.append(text_in(reader))
+        return "".join(text).endswith(wanted[-1].decode())
+
+    assert wait_for(has_arrived, 5)
+    assert "".join(text).lstrip(" ") == b"".join(wanted).decode()
+    assert lines.dropped == 0
+    os.close(reader)
+    os.close(writer)

@@ -138,12 +138,12 @@ def test_a_card_is_compared_with_others_on_requests_for_a_schema() -> None:
         # Card b has as many other requests, which ask for no schema.
         signals.read(_record(number, "a"))
         signals.read(_record(number + 1_000, "b"))
-        signals.heard(_record(number, "a"), None, has_schema=True)
+        signals.of_answer(_record(number, "a"), None, has_schema=True)
         if number % 10 == 0:
-            judged = signals.heard(_record(number + 1_000, "b"), "schema", has_schema=True)
+            judged = signals.of_answer(_record(number + 1_000, "b"), "schema", has_schema=True)
     assert judged is not None
     assert judged.share > 0.8
-    usual = signals.heard(_record(1, "a"), "schema", has_schema=True)
+    usual = signals.of_answer(_record(1, "a"), "schema", has_schema=True)
     assert usual is not None
     assert usual.share == 0.0
 
@@ -152,4 +152,4 @@ def test_a_refusal_that_the_model_reports_counts_once() -> None:
     record = _record(1, outcome=Outcome(status=200, total_ms=1.0, card="a", refused=True))
     signals = Signals()
     assert len(signals.read(record)) == 1
-    assert signals.heard(record, "refused", has_schema=False) is None
+    assert signals.of_answer(record, "refused", has_schema=False) is None

@@ -1,4 +1,4 @@
-"""The column of a plan, fitted to what came of it on recorded answers."""
+"""The column of a plan, fitted to its outcomes on recorded answers."""
 
 from __future__ import annotations
 

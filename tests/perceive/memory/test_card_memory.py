@@ -50,7 +50,7 @@ def test_no_tenant_makes_or_enlarges_a_correction_for_another(honest: list[Vote]
     honest = [vote for vote in honest if vote.tenant != "k"]
     mixed = [vote for pair in zip(honest, hostile, strict=False) for vote in (pair[0], pair[1]._replace(tenant="k"))]
     mixed += honest[len(hostile) :] + [vote._replace(tenant="k") for vote in hostile[len(honest) :]]
-    # Room for every tenant, so that all others are told apart.
+    # Room for every tenant, so that all others are distinguished.
     mixed = [vote for vote in mixed if vote.tenant in (None, "a", "b", "c", "k")]
     memory = CardMemory.empty("basis")
     without = CardMemory.empty("basis")

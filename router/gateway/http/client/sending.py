@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from types import TracebackType
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
@@ -28,16 +28,24 @@ class StalledClientError(ClientDisconnect):
     """The client has stopped reading, and its connection has been closed."""
 
 
-@contextlib.asynccontextmanager
-async def ends_at(ends_s: float) -> AsyncIterator[None]:
-    """A block that ends at this time of the event loop's clock, whatever it waits for: raises UpstreamError then."""
-    try:
-        async with asyncio.timeout_at(ends_s + _GRACE_S) as limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise UpstreamError("the request did not end within `timeouts.total`", 504, "late") from None
+class EndsAt:
+    """A block (`async with`) that ends at this time of the event loop's clock, whatever it waits for: raises
+    UpstreamError then.
+    """
+
+    def __init__(self, ends_s: float) -> None:
+        self._limit = asyncio.timeout_at(ends_s + _GRACE_S)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise UpstreamError("the request did not end within `timeouts.total`", 504, "late") from None
 
 
 class ClientConnection:

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from router.errors import UpstreamError
-from router.gateway.http.client.sending import ClientConnection, Sender, StalledClientError, ends_at
+from router.gateway.http.client.sending import ClientConnection, EndsAt, Sender, StalledClientError
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LATER = 3600.0
@@ -100,7 +100,7 @@ def test_the_next_response_ends_the_watch_of_the_one_before() -> None:
 
 def test_an_exchange_ends_at_its_time() -> None:
     async def main() -> None:
-        async with ends_at(asyncio.get_running_loop().time() - 1.0):
+        async with EndsAt(asyncio.get_running_loop().time() - 1.0):
             await asyncio.sleep(LATER)
 
     with pytest.raises(UpstreamError) as caught:
@@ -110,7 +110,7 @@ def test_an_exchange_ends_at_its_time() -> None:
 
 def test_another_time_limit_within_is_not_taken_for_it() -> None:
     async def main() -> None:
-        async with ends_at(asyncio.get_running_loop().time() + LATER):
+        async with EndsAt(asyncio.get_running_loop().time() + LATER):
             raise TimeoutError
 
     with pytest.raises(TimeoutError):

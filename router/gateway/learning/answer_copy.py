@@ -22,7 +22,7 @@ from router.wire.streams.collected import collected
 _MAX_BYTES, _MAX_BYTES_OF_REFUSAL = 64 * 1024, 32 * 1024
 _BEGINNING_PIECES, _BEGINNING_BYTES, _BEGINNING_LENGTH = 40, 8 * 1024, 40
 # The texts of answers and events of every protocol.
-_TEXT = re.compile(rb'"(?:content|text|delta|response)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_TEXT = re.compile(rb'"(?:content|text|delta|response)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"')
 UNREADABLE = (
     *(PulvinarError, OSError, ValueError, TypeError, LookupError),
     *(ArithmeticError, AttributeError, RuntimeError),
@@ -30,7 +30,7 @@ UNREADABLE = (
 """What a record or an answer may cause that is not as expected. None of it may end a task."""
 
 
-class Heard:
+class AnswerCopy:
     """The answer to one request whose policy learns, or that `is_wanted` for a comparison; nothing is kept of long
     answers, nor where nobody reads them. `record` is that of the request, once it is known.
     """
@@ -86,31 +86,31 @@ class Reading(NamedTuple):
     has_schema: bool = False
 
 
-def read(record: Record, heard: Heard) -> Reading:
+def read(record: Record, copy: AnswerCopy) -> Reading:
     """What the code that grades for the policy says about the answer, and what it shows by itself."""
-    answer = answer_in(record, heard)
-    if answer is None or heard.routed is None:
+    answer = answer_in(record, copy)
+    if answer is None or copy.routed is None:
         return Reading([])
-    request, schema = heard.routed.request, heard.schema
+    request, schema = copy.routed.request, copy.schema
     prompt = request.human_turns[-1] if request.human_turns else ""
-    found = (judge(each, answer, prompt, schema) for each in heard.graders if not isinstance(each, JudgeGrader))
+    found = (judge(each, answer, prompt, schema) for each in copy.graders if not isinstance(each, JudgeGrader))
     # A grader's judgement says the same, with more weight.
-    is_graded = any(isinstance(each, JsonSchemaGrader) for each in heard.graders)
+    is_graded = any(isinstance(each, JsonSchemaGrader) for each in copy.graders)
     signal = signal_in(answer, None if is_graded else schema)
     return Reading([each for each in found if each is not None], signal, schema is not None and not is_graded)
 
 
-def answer_in(record: Record, heard: Heard) -> WholeAnswer | None:
+def answer_in(record: Record, copy: AnswerCopy) -> WholeAnswer | None:
     """The answer; None where it is none that can be read, as from a server that sends nonsense."""
-    document = document_of(record, heard)
-    return None if document is None else read_whole_answer(heard.api, document)
+    document = document_of(record, copy)
+    return None if document is None else read_whole_answer(copy.api, document)
 
 
-def document_of(record: Record, heard: Heard) -> Mapping[str, Any] | None:
+def document_of(record: Record, copy: AnswerCopy) -> Mapping[str, Any] | None:
     """The answer as a decoded document of its protocol; None where it is none, such as a stream that broke off."""
     try:
-        raw = heard.pieces
-        document = collected(heard.api, raw) if record.stream else json_or_none(b"".join(raw))
+        raw = copy.pieces
+        document = collected(copy.api, raw) if record.stream else json_or_none(b"".join(raw))
     except UpstreamError:
         return None
     return document if isinstance(document, Mapping) else None
