@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,8 +160,9 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record) -> Awaitable[None] | None:
         self.records.append(record)
+        return None
 
     def keep(self, _: Snapshot) -> bool:
         return True
