@@ -35,7 +35,7 @@ class Exploration(Struct, frozen=True, omit_defaults=True):
 
     @property
     def result(self) -> Literal["explored", "refused", "prevented", "not_drawn"]:
-        """The result, in one word."""
+        """The result of the draw, in one word."""
         if self.explored is not None:
             return "explored"
         return "refused" if self.refused else "prevented" if self.prevented else "not_drawn"

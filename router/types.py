@@ -327,7 +327,7 @@ class CallOutcome(Struct, frozen=True, omit_defaults=True):
     """One call of a plan, beside those of the other members.
 
     `role` is what the call was for: `draft`, `sample`, `writer`, `segment`, `stage`, `answer` or `fallback`. `verdict`
-    is the use of its answer: `shown` to the client, `used` by a further call or as a vote, `rejected`, `failed`, or
+    is how its answer was used: `shown` to the client, `used` by a further call or as a vote, `rejected`, `failed`, or
     `cancelled` before it was whole. `right` is the probability that the gate gave to the answer, `reason` why it was
     rejected or what failed. Times are since the arrival of the request.
     """

@@ -100,7 +100,7 @@ def _source_of(layout: str) -> str:
 
 
 def _stored(store: FeedbackStore, judgement: Judgement, source: str) -> tuple[str, str]:
-    """The result of a judgement, and what was wrong with it, if anything."""
+    """The result of storing a judgement, and its error, if any."""
     import msgspec
 
     from router.store.records.feedback import Feedback

@@ -1,4 +1,4 @@
-"""The calls of one plan: their roles, the use of their answers, and their cost together."""
+"""Purpose, outcome and cost of each call of one plan, and their sum."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Called:
 
     @property
     def is_open(self) -> bool:
-        """Whether the use of the answer is not known yet."""
+        """Whether the answer has no verdict yet."""
         return self.verdict == _OPEN
 
     def end(self, verdict: str, reason: str = "") -> None:
-        """State the use of the answer; a later statement replaces an earlier one."""
+        """Set the verdict on the answer; a later one replaces an earlier one."""
         self.verdict, self.reason = verdict, reason or self.reason
         if math.isnan(self.ended_s):
             self.ended_s = time.monotonic()

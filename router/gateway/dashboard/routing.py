@@ -39,7 +39,7 @@ class GuardCount(Struct, frozen=True):
 
 
 class RoleUse(Struct, frozen=True):
-    """The calls that plans made in one role (`router.types.CallOutcome`), by the use of their answers."""
+    """The calls that plans made in one role (`router.types.CallOutcome`), by the verdict on their answers."""
 
     plan: str
     role: str

@@ -125,7 +125,7 @@ def _asked(
 
 
 def fit(prior: Doubles, achieved: Achieved) -> Fitted:
-    """The weights from members' forecasts `(prompts, members)` and the outcomes of the plan."""
+    """The weights from members' forecasts `(prompts, members)` and the plan's measured quality and calls."""
     log_odds = logit(prior, LEAST)
     rows = np.concatenate([np.ones((len(prior), 1)), log_odds], axis=1)
     start = np.zeros(rows.shape[1])

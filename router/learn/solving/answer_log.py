@@ -110,7 +110,7 @@ class AnswerLog(AppendedFile):
         return sent.call
 
     def end(self, event: Answered | Failed) -> None:
-        """Note the outcome of a call, which is on the disk on return."""
+        """Write the result of a call; it is on the disk on return."""
         self._write(event)
 
     def _write(self, event: Event) -> None:
