@@ -17,6 +17,9 @@ DEFAULT_POLICY = "default"
 AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _PLAN = re.compile(rf"{PREFIX}(?P<plan>[^\[\]]+)(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _OPTIONS = frozenset({"batch", "explore", "flags", "policy", "session"})
+# Where options are stated; most requests have none of these.
+_OPTION_HEADERS = frozenset(f"x-route-{option}" for option in _OPTIONS)
+_OPTION_FIELDS = frozenset({"metadata", "route", "service_tier"})
 # OpenAI's words for requests that cost less, since they can wait.
 _WAITING_TIERS = ("batch", "flex")
 _MAX_CHARACTERS = 2_000
@@ -55,6 +58,7 @@ class RoutingOptions(Struct, frozen=True):
         return flags
 
 
+_NO_OPTIONS = RoutingOptions()
 WILDCARD = "*"
 
 
@@ -138,6 +142,8 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
 
 def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) -> RoutingOptions:
     """The options in the headers, which take precedence, and in the body. Raises FieldError."""
+    if _OPTION_FIELDS.isdisjoint(body) and _OPTION_HEADERS.isdisjoint(headers):
+        return _NO_OPTIONS
     metadata, route = body.get("metadata"), body.get("route")
     if route is None:
         route = {}

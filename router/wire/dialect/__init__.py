@@ -57,7 +57,8 @@ def may_be_refused(chat_body: Mapping[str, Any]) -> bool:
     stop = chat_body.get("stop")
     if isinstance(stop, list) and len(stop) > _MAX_USUAL_STOPS:
         return True
-    if any(chat_body.get(name) not in (None, *FIELDS[name].defaults) for name in _RARE_FIELDS):
+    rare = _RARE_FIELDS.intersection(chat_body)
+    if any(chat_body[name] not in (None, *FIELDS[name].defaults) for name in rare):
         return True
     messages = chat_body.get("messages")
     return any(

@@ -121,7 +121,7 @@ def identity_of(body: Mapping[str, Any], headers: Mapping[str, str], session: st
 
 def _ids(body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The ids in the request in their order of precedence, each with its kind."""
-    for kind, read in _READERS:
+    for kind, read in _READERS if not _READ_FIELDS.isdisjoint(body) else ():
         if name := read(body, headers):
             yield kind, name
     if not _HEADER_NAMES.isdisjoint(headers):
@@ -159,6 +159,7 @@ _READERS: tuple[tuple[str, _Reader], ...] = (
     ("response", lambda body, _: _id(body.get("previous_response_id"))),
     ("conversation", _conversation),
 )
+_READ_FIELDS = frozenset({"conversation", "metadata", "previous_response_id", "prompt_cache_key"})
 _OF_THE_SERVER = frozenset({"response", "conversation"})
 """The kinds of ids that a server gives, which need no comparison of beginnings."""
 

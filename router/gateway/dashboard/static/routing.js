@@ -54,7 +54,7 @@ export async function routing(holder, { filters, signal }) {
       { name: "plan", of: (row) => row.plan },
       { name: "role", of: (row) => row.role },
       { name: "calls", number: true, of: (row) => row.calls, show: show.count },
-      { name: "use of the answers", of: (row) => Object.entries(row.verdicts).map(([verdict, count]) => `${verdict} ${count}`).join(", ") },
+      { name: "verdicts on the answers", of: (row) => Object.entries(row.verdicts).map(([verdict, count]) => `${verdict} ${count}`).join(", ") },
       { name: "cost of a call", number: true, of: (row) => row.cost_usd / row.calls, show: show.usd },
     ], found.roles)] : null));
 }
