@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.wire.reading import moving
 from router.wire.reading.moving import without_billing, without_moving
 
 PAIRS = [
@@ -75,3 +76,21 @@ def test_a_billing_line_is_taken_out_of_a_system_prompt_and_nothing_else() -> No
     assert without_billing(f"{line}\nYou help.") == "You help."
     assert without_billing("You help.") == "You help."
     assert without_billing(None) is None
+
+
+_PIECES = (
+    *("Mon, 12 Jan 2024", "Tuesday 5", "2024-01-02T03:04:05Z", "12:30 PM", "5 minutes", "1,234,567", "45%", "$3.50"),
+    *("abcdef1", "deadbeef12", "0xDEADBEEF99", "req_0123456789abcdef0123", "1700000000", "3 tokens", "12.5k tokens"),
+    *("Jan 3, 2025", "3. de marzo de 2024", "2024年5月6日", "12/31/2024", "Jan 12 10:11:12 UTC 2024", "١٢٣٤٥٦٧"),
+    *("a1", "fe1", "9", "word", " ", "-", ",", "\n", ".", ":"),
+)
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=9).map("".join))
+def test_a_pattern_that_is_left_out_would_have_found_nothing(text: str) -> None:
+    lines = text.split("\n")
+    left = "\n".join(line for line in lines if moving._DIGIT.search(line))
+    for _, pattern in moving._patterns():
+        left = pattern.sub("", left)
+    others = [line for line in lines if not moving._DIGIT.search(line)]
+    assert without_moving(text) == ("\n".join((left, *others)) if moving._DIGIT.search(text) else text)
