@@ -37,6 +37,10 @@ class Running:
         self.turn = turn
         self._admission, self._counts_cards = admission, bool(turn.card)
 
+    def end(self) -> None:
+        """The request runs no longer."""
+        self._admission._release(self.turn)
+
     def leave_card(self) -> None:
         """Count at the called cards alone from now on."""
         if self._counts_cards:
@@ -78,16 +82,20 @@ class Admission:
     @contextlib.asynccontextmanager
     async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[Running]:
         """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
+        running = await self.begin(turn)
+        try:
+            yield running
+        finally:
+            running.end()
+
+    async def begin(self, turn: Turn) -> Running:
+        """A request that may run, once it is admitted; call its `end` once. Raises what `turn` raises."""
         taken = self._take(turn)
         if taken is None:
             taken = await self._queue.wait(
                 lambda: self._take(turn), self.limits, self._problem(turn), tenant=turn.key, group=(turn.key, turn.card)
             )
-        running = Running(self, taken)
-        try:
-            yield running
-        finally:
-            self._release(running.turn)
+        return Running(self, taken)
 
     def left_card(self, turn: Turn) -> Turn:
         """The turn of a running request that counts at no card any more."""

@@ -55,6 +55,12 @@ class Reserved:
             freed, self.bytes = self.bytes - total_bytes, total_bytes
             self._memory._release(self._key, freed)
 
+    def end(self) -> None:
+        """Give back everything."""
+        held_bytes = self.bytes
+        self.keep(0)
+        self._memory._collect_after(held_bytes)
+
 
 class BodyMemory:
     """Limits the bytes of all bodies to `max_bytes`, and the part of each key. All may be changed at any time.
@@ -77,9 +83,7 @@ class BodyMemory:
         try:
             yield reserved
         finally:
-            held_bytes = reserved.bytes
-            reserved.keep(0)
-            self._collect_after(held_bytes)
+            reserved.end()
 
     def _collect_after(self, freed_bytes: int) -> None:
         if freed_bytes <= _SMALL_BYTES:
