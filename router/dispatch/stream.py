@@ -243,10 +243,15 @@ class EventStream:
             if self._splitter.size > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if self._decode or not self._has_content or may_report(events) or self.protocol.matters.search(events):
+        if self._must_read(events):
             return self._read(events)
         self.delivered.add(events)
         return events
+
+    def _must_read(self, events: bytes) -> bool:
+        """Whether events need to be decoded: most only continue the text of an answer that has begun."""
+        is_plain = self._has_content and not self._decode
+        return not is_plain or may_report(events) or self.protocol.matters.search(events) is not None
 
     def _end(self) -> bytes:
         """The last events of a stream that the upstream has ended."""
@@ -269,8 +274,13 @@ class EventStream:
     def _read(self, events: bytes) -> bytes:
         """`events` without those that the client did not request, up to the event that reports an error."""
         passed: list[bytes] = []
+        counted = 0
         for raw in events_of(events):
-            self.delivered.add(raw)
+            if not self._must_read(raw):
+                passed.append(raw)
+                continue
+            self.delivered.add(b"".join((*passed[counted:], raw)))
+            counted = len(passed)
             event = read_event(raw)
             if not self._done:
                 self._error = self._problem_of(event)
@@ -287,6 +297,8 @@ class EventStream:
                 if self._decode:
                     self._decoded.append(event.value)
             passed.append(raw)
+            counted = len(passed)
+        self.delivered.add(b"".join(passed[counted:]))
         return b"".join(passed)
 
     def _problem_of(self, event: Event) -> UpstreamError | None:

@@ -39,7 +39,12 @@ def _parsed(url: str) -> URL | None:
 
 def host_of(url: str | None) -> str:
     """The URL's host in lower case; empty where there is none."""
-    parsed = parse_url(url) if url else None
+    return _host(url) if url and len(url) <= _MAX_CHARACTERS else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _host(url: str) -> str:
+    parsed = parse_url(url)
     return (parsed.host or "") if parsed is not None else ""
 
 

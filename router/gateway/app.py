@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -85,20 +85,19 @@ def make_app(gateway: Gateway) -> Starlette:
             for endpoint in RELAYED
             for prefix in ("/v1", "")
         ],
-        middleware=[
-            Middleware(
-                RequestMiddleware,
-                visitors=lambda: gateway.visitors,
-                base_path=lambda: gateway.config.base_path,
-                timeouts=lambda: gateway.config.timeouts,
-                proxies=lambda: gateway.proxies,
-            )
-        ],
-        exception_handlers={PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error},
         lifespan=lifespan,
     )
     # A redirect would be built from the Host header, which the client controls.
     app.router.redirect_slashes = False
+    # Without Starlette's own outermost layer: this one answers every exception.
+    app.middleware_stack = RequestMiddleware(
+        ExceptionMiddleware(app.router, {PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error}),
+        visitors=lambda: gateway.visitors,
+        base_path=lambda: gateway.config.base_path,
+        timeouts=lambda: gateway.config.timeouts,
+        proxies=lambda: gateway.proxies,
+        posts={path: handlers[surface.name] for surface in CALLING for path in ENDPOINTS[surface.name].paths},
+    )
     return app
 
 

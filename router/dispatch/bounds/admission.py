@@ -39,8 +39,8 @@ class Running:
         self.turn = turn
         self._admission, self._counts_cards = admission, bool(turn.card)
 
-    def leave(self) -> None:
-        """The request has ended. Call it once."""
+    def end(self) -> None:
+        """The request runs no longer."""
         self._admission._release(self.turn)
 
     def leave_card(self) -> None:
@@ -84,14 +84,14 @@ class Admission:
     @contextlib.asynccontextmanager
     async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[Running]:
         """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
-        running = await self.entered(turn)
+        running = await self.begin(turn)
         try:
             yield running
         finally:
-            running.leave()
+            running.end()
 
-    async def entered(self, turn: Turn) -> Running:
-        """The request once it is admitted, which its caller has leave at its end. Raises BusyError as `turn` does."""
+    async def begin(self, turn: Turn) -> Running:
+        """A request that may run, once it is admitted; call its `end` once. Raises what `turn` raises."""
         taken = self._take(turn)
         if taken is None:
             taken = await self._queue.wait(

@@ -15,6 +15,7 @@ import aiohttp
 
 from router.cards.schema import Card
 from router.dispatch.connection.urls import models_url
+from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
 from router.errors import BusyError, UpstreamError
 from router.formats.net import is_loopback
@@ -98,8 +99,7 @@ class Restarts:
 
 
 def _local_url(card: Card) -> str | None:
-    url = models_url(card)
-    return url if url is not None and is_loopback(url) else None
+    return models_url(card) if is_loopback(base_url(card)) else None
 
 
 def _shows_restart(outcome: UpstreamResponse | UpstreamError | BusyError) -> bool:

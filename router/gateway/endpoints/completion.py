@@ -24,7 +24,7 @@ from router.gateway.endpoints.responder import Responder, without_type
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
-from router.gateway.http.client.sending import EndsAt, Sender, StalledClientError
+from router.gateway.http.client.sending import Sender, StalledClientError
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
@@ -71,23 +71,21 @@ class CompletionHandler:
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._has_failed = self._is_recorded = False
-        traces = services.traces
-        self._trace = None if traces is None else traces.begin(self._headers, surface.name, self._at)
+        self._trace = traces.begin(self._headers, surface.name, self._at) if (traces := services.traces) else None
 
     async def run(self) -> None:
         """Answer the request."""
         try:
             try:
                 self._request = await self._entered()
-                async with self._services.bodies.reserved(tenant_of(self._request)) as memory:
-                    self._memory = memory
+                async with self._services.bodies.reserved(tenant_of(self._request)) as self._memory:
                     began_s = time.monotonic()
-                    request = await self._read(self._request, memory)
+                    request = await self._read(self._request, self._memory)
                     await self._services.pace.turn(tenant_of(request))
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
-                    self._disconnect = CancelOnDisconnect(self._receive, self._sender.connection)
-                    async with self._disconnect, EndsAt(self._sender.ends_s):
+                    self._disconnect = CancelOnDisconnect(self._receive, self._sender.connection, self._sender.ends_s)
+                    async with self._disconnect:
                         await self._answer(request)
                     self._services.shadows.offer(self._request, self._selection, self._copy)
             except PulvinarError as error:
@@ -131,8 +129,8 @@ class CompletionHandler:
 
     async def _take_turn(self, request: GatewayRequest, card: Card) -> Running:
         """Wait until the request may run, which it does until its response is complete."""
-        self._running = running = await self._services.admission.entered(turn_of(self._services, request, card))
-        return running
+        self._running = await self._services.admission.begin(turn_of(self._services, request, card))
+        return self._running
 
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
@@ -313,7 +311,7 @@ class CompletionHandler:
     async def _close(self) -> None:
         try:
             if self._running is not None:
-                self._running.leave()
+                self._running.end()
             await self._end_stream()
         finally:
             if not self._is_recorded:

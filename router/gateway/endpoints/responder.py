@@ -76,11 +76,9 @@ class Responder:
 
 def _encoded(headers: Mapping[str, str]) -> Headers:
     """The headers as they are sent, without those of an upstream whose value no header may have."""
-    return [
-        (name.encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in headers.items()
-        if not _CONTROL.search(value)
-    ]
+    if _CONTROL.search("".join(headers.values())):
+        headers = {name: value for name, value in headers.items() if not _CONTROL.search(value)}
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 def without_type(headers: Mapping[str, str]) -> dict[str, str]:

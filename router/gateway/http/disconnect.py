@@ -1,4 +1,4 @@
-"""Cancelling a request when its client disconnects."""
+"""Cancelling a request when its client disconnects, or its time is over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from router.gateway.http.client.sending import ClientConnection
+from router.gateway.http.client.sending import GRACE_S, ClientConnection, too_late
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in records and logs of a request whose client left before its response was complete."""
@@ -19,15 +19,19 @@ class CancelOnDisconnect:
 
     Call `stop` before the response is complete: the server sends "http.disconnect" then, too. The block goes on for
     `grace_s` seconds after the client has left, which may be set inside it. Where the `connection` is known, it says
-    so itself; else a task waits for the server's message.
+    so itself; else a task waits for the server's message. With `ends_s`, in seconds of the event loop's clock, the
+    block also ends then, with UpstreamError, whatever it waits for: see `ends_at`.
     """
 
     grace_s = 0.0
 
-    def __init__(self, receive: Receive, connection: ClientConnection | None) -> None:
-        self._receive, self._connection = receive, connection
+    def __init__(self, receive: Receive, connection: ClientConnection | None, ends_s: float | None = None) -> None:
+        self._receive, self._connection, self._ends_s = receive, connection, ends_s
         self._watch: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
+        self._cancels = 0
+        self._is_late = False
         self.has_left = False
 
     async def __aenter__(self) -> CancelOnDisconnect:
@@ -36,16 +40,21 @@ class CancelOnDisconnect:
             self._watch = asyncio.ensure_future(self._wait())
         else:
             self._connection.on_departure(self._leave)
+        if self._ends_s is not None:
+            self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._be_late)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self.has_left and isinstance(error, asyncio.CancelledError):
+        if self._end is not None:
+            self._end.cancel()
+        if self._cancels and isinstance(error, asyncio.CancelledError):
             assert self._task is not None
-            self._task.uncancel()
-            raise ClientDisconnect from None
+            for _ in range(self._cancels):
+                self._task.uncancel()
+            raise (too_late() if self._is_late else ClientDisconnect()) from None
 
     def stop(self) -> None:
         """Stop watching."""
@@ -63,9 +72,16 @@ class CancelOnDisconnect:
 
     def _leave(self) -> None:
         self.has_left = True
-        if self._task is None:
-            return
         if self.grace_s:
-            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._task.cancel)
+            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._cancel)
         else:
+            self._cancel()
+
+    def _be_late(self) -> None:
+        self._is_late = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._cancels += 1
             self._task.cancel()

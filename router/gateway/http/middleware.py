@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.dispatch import Timeouts
+from router.errors import PulvinarError
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.client.sending import CONNECTION, Sender
-from router.gateway.http.errors import ErrorResponse
+from router.gateway.http.errors import ErrorResponse, error_response
 from router.gateway.http.origins import Visitors
 from router.gateway.http.paths import read_path
 from router.gateway.http.surfaces import error_body
@@ -41,6 +42,9 @@ class RequestMiddleware:
     Origin, and DNS rebinding by the Host. `base_path` is the path of the gateway behind a reverse proxy. `timeouts`
     limit what is sent to the client, whose address in the log is what the connection or `proxies` state. An unexpected
     exception is logged and answered with status 500, without its cause.
+
+    `posts` are the applications of the paths that most requests are posted to: no table is searched for them. All other
+    requests are for `app`.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class RequestMiddleware:
         base_path: Callable[[], str],
         timeouts: Callable[[], Timeouts],
         proxies: Callable[[], TrustedProxies],
+        posts: Mapping[str, ASGIApp],
     ) -> None:
-        self.app, self._visitors, self._base_path = app, visitors, base_path
+        self.app, self._posts = app, posts
+        self._visitors, self._base_path = visitors, base_path
         self._timeouts, self._proxies = timeouts, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,11 +102,16 @@ class RequestMiddleware:
         if visitors.origins and origin is not None and _is_preflight(scope):
             await _preflight_reply(scope, visitors, origin)(scope, receive, sender)
             return
+        app = self._posts.get(target.path) if scope["method"] == "POST" else None
         try:
-            await self.app(scope, receive, send_with_id)
+            await (app or self.app)(scope, receive, send_with_id)
         except ClientDisconnect:
             # The server learns at once that a connection that was closed here has ended.
             await asyncio.sleep(0)
+        except PulvinarError as problem:
+            if started:
+                raise
+            await _error_reply(scope, error_response(problem))(scope, receive, send_with_id)
         except Exception:
             # The outermost layer: the client gets a response whatever the exception is.
             if started:
@@ -114,7 +125,8 @@ class RequestMiddleware:
 
 
 def _error_reply(scope: Scope, error: ErrorResponse) -> Response:
-    return Response(error_body(scope["path"], error), error.status, media_type="application/json")
+    body = error_body(scope["path"], error)
+    return Response(body, error.status, dict(error.headers), media_type="application/json")
 
 
 def _client_request_id(scope: Scope) -> str | None:

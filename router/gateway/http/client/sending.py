@@ -21,7 +21,7 @@ _PIECE_BYTES = 64 * 1024
 _FAREWELL_S = 1.0
 # Calls to upstreams end at the deadline itself, name the upstream that was late, and count what had arrived of its
 # answer: a busy process needs a moment for that, and what is not counted is not charged.
-_GRACE_S = 2.0
+GRACE_S = 2.0
 
 
 class StalledClientError(ClientDisconnect):
@@ -34,7 +34,7 @@ class EndsAt:
     """
 
     def __init__(self, ends_s: float) -> None:
-        self._limit = asyncio.timeout_at(ends_s + _GRACE_S)
+        self._limit = asyncio.timeout_at(ends_s + GRACE_S)
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()
@@ -45,7 +45,12 @@ class EndsAt:
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise UpstreamError("the request did not end within `timeouts.total`", 504, "late") from None
+            raise too_late() from None
+
+
+def too_late() -> UpstreamError:
+    """The error of a request whose time is over."""
+    return UpstreamError("the request did not end within `timeouts.total`", 504, "late")
 
 
 class ClientConnection:
@@ -141,6 +146,10 @@ class Sender:
     async def __call__(self, message: Message) -> None:
         """Send a message. Raises StalledClientError."""
         body = message.get("body", b"")
+        if len(body) <= _PIECE_BYTES and self.connection is not None and not self.connection.holds_rest:
+            # Then the server does not wait, and a clock would cost more than the sending.
+            await self._send(message)
+            return
         start = 0
         while len(body) - start > _PIECE_BYTES:
             await self._send_one({**message, "body": body[start : start + _PIECE_BYTES], "more_body": True})
@@ -148,10 +157,6 @@ class Sender:
         await self._send_one({**message, "body": body[start:]} if start else message)
 
     async def _send_one(self, message: Message) -> None:
-        if self.connection is not None and not self.connection.holds_rest:
-            # Then the server does not wait, and a clock would cost more than the sending.
-            await self._send(message)
-            return
         try:
             async with asyncio.timeout(self._left_s()):
                 await self._send(message)
