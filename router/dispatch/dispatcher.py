@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.cards.servers import Http2
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
 from router.dispatch.call import Call
@@ -59,7 +58,7 @@ class DispatchSettings(Struct, frozen=True):
     retry_budget: RetryLimits = RetryLimits()
     forward_headers: tuple[str, ...] = ()
     fetch_hosts: tuple[str, ...] = ()
-    http2: Http2 = False
+    http2: bool = False
 
 
 class Dispatcher:

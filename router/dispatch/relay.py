@@ -10,7 +10,6 @@ from typing import Any
 
 from router import __version__
 from router.cards.schema import Card
-from router.cards.servers import Http2
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
@@ -48,7 +47,7 @@ _FLAGS_METADATA = "route_flags"
 class Relay:
     """Connections to upstreams, kept open between calls. Create and use it on one event loop."""
 
-    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = (), http2: Http2 = False) -> None:
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = (), http2: bool = False) -> None:
         self.timeouts, self.forward_headers, self.http2 = timeouts, forward_headers, http2
         self._pace = Pace()
         self._client = Client()

@@ -7,7 +7,6 @@ import functools
 import msgspec
 
 from router.cards.schema import Card
-from router.cards.servers import Http2
 from router.dispatch.bodies.fitting import Fitting
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
@@ -27,7 +26,7 @@ class Upstreams:
     """Sends calls to the server of a card with one server. Use it on one event loop."""
 
     def __init__(
-        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: Http2 = False
+        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
     ) -> None:
         self._relay = Relay(timeouts, forward_headers, http2)
         self._litellm = LitellmClient(timeouts, forward_headers, fetch_hosts)
@@ -39,7 +38,7 @@ class Upstreams:
         return self._relay.timeouts
 
     def configure(
-        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: Http2 = False
+        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
     ) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
         self._relay.http2 = http2

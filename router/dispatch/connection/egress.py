@@ -11,7 +11,7 @@ from yarl import URL
 
 from router import settings
 from router.cards.schema import Card
-from router.cards.servers import DIRECT, Http2
+from router.cards.servers import DIRECT
 from router.errors import UpstreamError
 from router.formats.net import is_loopback_host, parse_url
 
@@ -34,7 +34,7 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
     return options
 
 
-def target(card: Card, url: URL, http2: Http2 = False) -> Target:
+def target(card: Card, url: URL, http2: bool = False) -> Target:
     """The target of a request to `url` for the card's `proxy`, `ca_bundle` and `http2`, or this one where the card does
     not say. Raises UpstreamError.
     """
@@ -44,14 +44,13 @@ def target(card: Card, url: URL, http2: Http2 = False) -> Target:
     proxy = _proxy_to(card, url)
     trust = None if card.ca_bundle is None else _trusting(card.id, card.ca_bundle)
     to_proxy = None if proxy is None else _parsed_proxy(proxy)
-    if card.http2 is not None:
-        http2 = card.http2
-    if not http2:
+    asked = http2 if card.http2 is None else card.http2
+    if not asked:
         return target_of(url, to_proxy, trust)
     if url.scheme == "https":
         offer = default_trust(offers_http2=True) if card.ca_bundle is None else _trusting(card.id, card.ca_bundle, True)
         return target_of(url, to_proxy, trust, http2_trust=offer)
-    return target_of(url, to_proxy, trust, is_http2=http2 == "prior_knowledge")
+    return target_of(url, to_proxy, trust, is_http2=asked == "prior_knowledge")
 
 
 def proxy_of(card: Card, url: str) -> str | None:

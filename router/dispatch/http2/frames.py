@@ -58,6 +58,9 @@ class Frames:
             raise ProtocolError("the server does not speak HTTP/2")
         if length > MAX_FRAME_BYTES:
             raise ProtocolError("a frame of the server is too large")
+        if not buffer[8] & 1 and any(buffer[5:9]):
+            # h2 would take it for a request.
+            raise ProtocolError("the server has opened a stream")
         end = _HEAD_BYTES + length
         if end > len(buffer):
             return None

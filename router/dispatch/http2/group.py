@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -14,6 +15,8 @@ from router.dispatch.http1.connection import Connection as Http1Connection
 from router.dispatch.http1.names import Names
 from router.dispatch.http1.target import Origin
 from router.dispatch.http2.connection import Connection
+
+_LOG = logging.getLogger(__name__)
 
 IDLE_S = 60.0
 """How long a connection waits for its next request."""
@@ -127,9 +130,11 @@ class Group:
                 connection = chosen.connection
                 if isinstance(connection, Http1Connection):
                     self._keep_http1(connection)
+                    _LOG.info("%s has chosen HTTP/1.1, although HTTP/2 was offered", self._origin.host)
                     return None
                 assert connection is not None
                 self._all.add(connection)
+                _LOG.debug("a connection to %s speaks HTTP/2", self._origin.host)
                 await asyncio.shield(connection.ready)
         except BaseException as error:
             if chosen is not None and isinstance(chosen.connection, Connection):
