@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from router.dispatch.http2.group import Group
 
 _MAX_GROUPS = 1024
+# A server that counts the requests of a connection ends one while a burst is on its way, and the next, too.
+_TRIES = 3
 
 
 class Client:
@@ -38,8 +40,8 @@ class Client:
         connect_s: float,
         is_alone: bool = False,
     ) -> Awaitable[Answer]:
-        """See the client for HTTP/1.1. Where the server says that it has not begun with a request, that is sent once
-        more on another connection, whatever its method.
+        """See the client for HTTP/1.1. Where the server says that it has not begun with a request, that is sent again on
+        another connection, whatever its method.
         """
         origin = target.origin
         if origin.http2_trust is None and not origin.is_http2:
@@ -68,7 +70,7 @@ class Client:
         from router.dispatch.http2.stream import request_fields
 
         group, fields = self._group(target.origin), request_fields(method, target, headers, body)
-        for is_last in (False, True):
+        for left in reversed(range(_TRIES)):
             connection = await (group.alone(connect_s) if is_alone else group.with_room(connect_s))
             if connection is None:
                 break
@@ -77,7 +79,7 @@ class Client:
                 await answer.begun()
             except BrokenError as error:
                 is_safe = error.is_unprocessed or (error.is_unanswered and method in REPEATABLE)
-                if is_last or not is_safe:
+                if not (left and is_safe):
                     raise
             except BaseException:
                 answer.close()

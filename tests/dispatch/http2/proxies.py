@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -46,8 +47,10 @@ def nginx(port: int, certificates: Path, folder: Path, requests: int = 1000) -> 
     """nginx in front of `port`, with TLS and HTTP/2; a connection ends by GOAWAY after so many `requests`."""
     public = free_port()
     config = folder / "nginx.conf"
+    # Its workers give up the rights of root otherwise, and cannot write here.
+    user = "user root; " if os.geteuid() == 0 else ""
     config.write_text(
-        f"daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; events {{}}\n"
+        f"daemon off; {user}pid {folder}/nginx.pid; error_log {folder}/error.log; events {{}}\n"
         f"http {{ access_log off; keepalive_requests {requests}; client_max_body_size 64m;\n"
         + "".join(
             f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -177,7 +177,7 @@ def test_a_refused_request_is_sent_again_on_another_connection(run: Run) -> None
     run(behave, test)
 
 
-def test_a_request_that_is_refused_twice_fails(run: Run) -> None:
+def test_a_request_that_is_refused_time_and_again_fails(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.begin()
         while (request := await peer.request()) is not None:
@@ -187,7 +187,7 @@ def test_a_request_that_is_refused_twice_fails(run: Run) -> None:
     async def test(client: Client, running: Server) -> None:
         with pytest.raises(BrokenError, match="REFUSED_STREAM"):
             await post(client, running.target())
-        assert running.connections == 2
+        assert running.connections == 3
 
     run(behave, test)
 

@@ -81,7 +81,7 @@ def test_haproxy_is_called_by_http_2_over_one_connection(loop: str, certificates
 def test_nginx_ends_connections_by_goaway_and_no_request_is_lost(loop: str, certificates: Path, tmp_path: Path) -> None:
     async def main() -> None:
         async with by_aiohttp() as port, asyncio.timeout(60):
-            with nginx(port, certificates, tmp_path, requests=7) as url:
+            with nginx(port, certificates, tmp_path, requests=20) as url:
                 trust, offer = trusting(certificates), trusting(certificates, "h2", "http/1.1")
                 async with a_client() as client:
                     await check(client, lambda path: target_of(URL(url + path), trust=trust, http2_trust=offer))
