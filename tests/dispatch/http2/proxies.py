@@ -34,7 +34,7 @@ def haproxy(port: int, certificates: Path, folder: Path) -> Iterator[tuple[str, 
     config.write_text(
         "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  retries 0\n"
         f"frontend f\n  bind 127.0.0.1:{secure} ssl crt {both} alpn h2,http/1.1\n"
-        f"  bind 127.0.0.1:{plain} proto h2\n  default_backend b\n"
+        f"  bind 127.0.0.1:{plain} proto h2\n  http-request set-header x-http %[fc_http_major]\n  default_backend b\n"
         # A client that leaves ends the call behind it.
         f"backend b\n  option abortonclose\n  http-reuse never\n  server s 127.0.0.1:{port}\n"
     )
