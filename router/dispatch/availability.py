@@ -183,8 +183,7 @@ def _requests_of(cards: Iterable[Card]) -> dict[str, tuple[str, str | None]]:
             continue
         for deployment in deployments_of(card):
             url = models_url(deployment.card)
-            # Only a call reaches a server that speaks nothing but HTTP/2.
-            if url is not None and is_loopback(url) and card.http2 != "prior_knowledge":
+            if url is not None and is_loopback(url):
                 requests[deployment.name] = url, api_key(deployment.card)
     return requests
 
