@@ -40,8 +40,8 @@ class Client:
         connect_s: float,
         is_alone: bool = False,
     ) -> Awaitable[Answer]:
-        """See the client for HTTP/1.1. Where the server says that it has not begun with a request, that is sent again on
-        another connection, whatever its method.
+        """See the client for HTTP/1.1. Where the server says that it has not begun with a request, that is sent again
+        on another connection, whatever its method.
         """
         origin = target.origin
         if origin.http2_trust is None and not origin.is_http2:

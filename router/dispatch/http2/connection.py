@@ -116,6 +116,12 @@ class Connection(asyncio.Protocol):
         pong = self._pong
         await asyncio.shield(pong)
 
+    def retire(self) -> None:
+        """Take no more requests, and end with the last of those that run."""
+        self._takes_no_more = True
+        self._close_if_unused()
+        self._on_change(self)
+
     def abort(self, failure: Exception | None = None) -> None:
         """End the connection at once, with everything that it carries."""
         if self.is_over:
@@ -150,13 +156,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """asyncio's callback. The transport then closes itself."""
-        # What has arrived before may still wait for its turn.
-        while self._has_turn:
-            self._read()
-        self._end(BrokenError("the connection ended before its answer"))
+        self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's callback."""
+        # What has arrived before may still wait for its turn.
         while self._has_turn:
             self._read()
         words = "the connection ended before its answer" if exc is None else f"the connection broke: {exc}"

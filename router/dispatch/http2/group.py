@@ -164,17 +164,24 @@ class Group:
         if connection.is_over:
             self._all.discard(connection)
             self._idle_since_s.pop(connection, None)
-            if connection in self._connections:
-                self._connections.remove(connection)
+            self._forget(connection)
             if connection.wants_http1:
                 self._http1_until_s = self._loop.time() + _HTTP1_S
             self._wake_all()
             return
+        if not connection.is_open:
+            # It ends with what it carries, and another may take its place.
+            self._forget(connection)
+            self._wake_all()
         if not connection.streams:
             self._idle_since_s[connection] = self._loop.time()
             if self._sweep is None:
                 self._sweep = self._loop.call_later(IDLE_S, self._close_idle)
         self._wake()
+
+    def _forget(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
 
     def _close_idle(self) -> None:
         self._sweep = None
@@ -200,12 +207,12 @@ class Group:
 
 
 async def _check(connection: Connection) -> None:
-    """Have a connection closed that is silent; else it has been heard."""
+    """Have a connection retire that is silent; else it has been heard. What runs on it has its own time limits."""
     try:
         async with asyncio.timeout(_ANSWER_S):
             await connection.check()
     except TimeoutError:
-        connection.abort()
+        connection.retire()
     except (BrokenError, ProtocolError):
         pass
 

@@ -570,6 +570,39 @@ def test_a_quiet_connection_is_asked_before_its_next_request(
     run(behave, test)
 
 
+def test_a_request_that_runs_on_a_silent_connection_is_not_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "_ANSWER_S", 0.05)
+    is_answered = asyncio.Event()
+
+    async def behave(peer: Peer) -> None:
+        await peer.begin()
+        request = await peer.request()
+        assert request is not None
+        if peer.number == 0:
+            peer.h2.send_headers(request.stream, OK)
+            peer.h2.send_data(request.stream, b"slow ")
+            await peer.flush()
+            # It is too busy to read.
+            await is_answered.wait()
+        await peer.answer(request.stream) if peer.number else peer.h2.send_data(request.stream, b"end", end_stream=True)
+        await peer.flush()
+        assert await peer.request() is None
+
+    async def test(client: Client, running: Server) -> None:
+        slow = await begin(client, running.target())
+        assert await slow.read() == b"slow "
+        monkeypatch.setattr(group, "QUIET_S", -1.0)
+        other = asyncio.ensure_future(post(client, running.target()))
+        while running.connections < 2:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(group, "QUIET_S", 4.0)
+        assert await other == (200, b"ok")
+        is_answered.set()
+        assert await whole(slow) == b"end"
+
+    run(behave, test)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_server_of_http_1_1_gets_no_request_where_http_2_is_presumed(loop: str) -> None:
     async def behave(peer: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def test_the_offer_trusts_whom_the_card_trusts(certificates: Path) -> None:
     assert origin.trust is not None
     assert origin.http2_trust.get_ca_certs() == origin.trust.get_ca_certs()
     assert len(origin.http2_trust.get_ca_certs()) == 1
+
+
+def test_h2_is_imported_only_where_a_server_may_speak_it() -> None:
+    script = (
+        "import asyncio, sys\nfrom router.dispatch import Dispatcher\n"
+        "async def main():\n    await Dispatcher().aclose()\nasyncio.run(main())\n"
+        "assert {'h2', 'hpack'}.isdisjoint(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_a_card_without_tls_cannot_ask_for_an_offer() -> None:
