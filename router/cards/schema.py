@@ -19,7 +19,20 @@ from router.cards.adapter.serving import LLAMA_CPP, AdapterServer, KeyId
 from router.cards.benchmarks import share_of_scale
 from router.cards.machine.facts import Arch, Hardware
 from router.cards.price import Price
-from router.cards.servers import KeyVariables, Place, Profile, RateLimits, Url, check_connection, check_server
+from router.cards.servers import (
+    CaBundle,
+    Headers,
+    Http2,
+    KeyVariables,
+    Place,
+    Profile,
+    Proxy,
+    RateLimits,
+    Url,
+    check_connection,
+    check_http2,
+    check_server,
+)
 from router.errors import did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Milliseconds, Seconds, Size, TokenCount, write_quantity
@@ -133,25 +146,13 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     base: Base | None = None
     description: Annotated[str, Meta(max_length=2000)] | None = None
     family: Word | None = None
-    aliases: Annotated[
-        tuple[Word, ...],
-        Meta(description="Other names of the card in requests and in data sets."),
-    ] = ()
+    aliases: Annotated[tuple[Word, ...], Meta(description="Other names of the card in requests and in data sets.")] = ()
     base_url: Url | None = None
     api_key_env: KeyVariables | None = None
-    headers: Annotated[
-        Mapping[Word, Annotated[str, Meta(max_length=2000)]],
-        Meta(description="Headers that every call has, too. ${NAME} is the value of an environment variable."),
-    ] = {}
-    proxy: Annotated[
-        str | None,
-        Meta(
-            description="Proxy for calls, such as http://proxy:3128, or none; else HTTP_PROXY, HTTPS_PROXY, NO_PROXY."
-        ),
-    ] = None
-    ca_bundle: Annotated[
-        str | None, Meta(description="PEM file of the certificate authorities that are trusted for calls.")
-    ] = None
+    headers: Headers = {}
+    proxy: Proxy = None
+    ca_bundle: CaBundle = None
+    http2: Http2 | None = None
     deployments: Annotated[
         tuple[Place, ...],
         Meta(description="Several servers of the same model, instead of base_url; the least busy one is called."),
@@ -295,6 +296,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         self._check_adapters()
         check_server(self.base_url, self.api_key_env)
         check_connection(self.proxy, self.headers)
+        check_http2(self.http2, [self.base_url, *(place.base_url for place in self.deployments)])
         if self.dialect is not None and self.dialect not in SERVERS:
             known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
             raise ValueError(f'dialect: there is no "{self.dialect}"{known}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -29,6 +29,21 @@ Url = Annotated[
 KeyVariables = Annotated[
     str | tuple[str, ...],
     Meta(description="The environment variable of the API key, or several, whose keys are used in turn."),
+]
+Headers = Annotated[
+    Mapping[Annotated[str, Meta(min_length=1, max_length=200)], Annotated[str, Meta(max_length=2000)]],
+    Meta(description="Headers that every call has, too. ${NAME} is the value of an environment variable."),
+]
+Proxy = Annotated[
+    str | None,
+    Meta(description="Proxy for calls, such as http://proxy:3128, or none; else HTTP_PROXY, HTTPS_PROXY, NO_PROXY."),
+]
+CaBundle = Annotated[
+    str | None, Meta(description="PEM file of the certificate authorities that are trusted for calls.")
+]
+Http2 = Annotated[
+    bool | Literal["prior_knowledge"],
+    Meta(description="Calls by HTTP/2 where the server offers it (https); prior_knowledge: also without TLS, unasked."),
 ]
 DIRECT = "none"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
@@ -60,6 +75,16 @@ def check_server(url: str | None, variables: str | tuple[str, ...] | None) -> No
         raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY, not the key itself")
     if len(set(names)) < len(names):
         raise ValueError("api_key_env: names a variable twice")
+
+
+def check_http2(http2: Http2 | None, urls: Sequence[str | None]) -> None:
+    """Raise ValueError where the servers of a card cannot offer HTTP/2, since they are all called without TLS."""
+    stated = [url for url in urls if url is not None]
+    if http2 is True and stated and all(url.startswith("http://") for url in stated):
+        raise ValueError(
+            "http2: true is for https servers, which choose the protocol during the handshake; write prior_knowledge "
+            "for a server without TLS that speaks HTTP/2 from the first byte"
+        )
 
 
 def check_connection(proxy: str | None, headers: Mapping[str, str]) -> None:

@@ -37,6 +37,6 @@ def _missing_configuration(card: Card) -> str | None:
 
 
 def _not_by_litellm(card: Card) -> str | None:
-    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
-        return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
+    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None or card.http2):
+        return f"proxy, ca_bundle and http2 of a card need a server called directly; litellm calls {card.provider}"
     return None

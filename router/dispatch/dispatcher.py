@@ -48,7 +48,7 @@ class DispatchSettings(Struct, frozen=True):
     """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
     `retry_budget`: how often repeated calls may fail. `forward_headers`: patterns of the upstreams' headers that
     clients get. `fetch_hosts`: hosts, or patterns of them, from which the gateway fetches media that a client names and
-    the provider does not fetch.
+    the provider does not fetch. `http2`: whether upstreams whose card does not say are called by HTTP/2.
     """
 
     timeouts: Timeouts = Timeouts()
@@ -58,6 +58,7 @@ class DispatchSettings(Struct, frozen=True):
     retry_budget: RetryLimits = RetryLimits()
     forward_headers: tuple[str, ...] = ()
     fetch_hosts: tuple[str, ...] = ()
+    http2: bool = False
 
 
 class Dispatcher:
@@ -69,7 +70,7 @@ class Dispatcher:
         self.adapters = AdapterControl()
         self.pool = DeploymentPool(settings.cooldown, settings.queue, self.adapters)
         self.adapters.on_room = lambda _: self.pool.room_found()
-        self._upstreams = Upstreams(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
+        self._upstreams = Upstreams(settings.timeouts, settings.forward_headers, settings.fetch_hosts, settings.http2)
         self._retries = settings.retries
         self._repeats = RetryBudget(settings.retry_budget)
         self._restarts = Restarts()
@@ -77,7 +78,7 @@ class Dispatcher:
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
-        self._upstreams.configure(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
+        self._upstreams.configure(settings.timeouts, settings.forward_headers, settings.fetch_hosts, settings.http2)
         self._retries, self._repeats.limits = settings.retries, settings.retry_budget
 
     def preload(self, cards: Iterable[Card]) -> None:

@@ -19,7 +19,8 @@ from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.http1 import Answer, Client, ConnectError, ConnectTimeoutError
+from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError
+from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
@@ -46,8 +47,8 @@ _FLAGS_METADATA = "route_flags"
 class Relay:
     """Connections to upstreams, kept open between calls. Create and use it on one event loop."""
 
-    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
-        self.timeouts, self.forward_headers = timeouts, forward_headers
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = (), http2: bool = False) -> None:
+        self.timeouts, self.forward_headers, self.http2 = timeouts, forward_headers, http2
         self._pace = Pace()
         self._client = Client()
         # The base URLs of servers that reject `stream_options`.
@@ -91,7 +92,7 @@ class Relay:
         endpoint = endpoint_url(card, raw.path)
         response = await self._client.send(
             raw.method,
-            target(card, endpoint.update_query(raw.query) if raw.query else endpoint),
+            target(card, endpoint.update_query(raw.query) if raw.query else endpoint, self.http2),
             headers,
             raw.body,
             connect_s=self.timeouts.connect_s,
@@ -141,7 +142,7 @@ class Relay:
         # Streams and whole responses have their own time limits.
         response = await self._client.send(
             "POST",
-            target(card, endpoint_url(card, path or protocol.path)),
+            target(card, endpoint_url(card, path or protocol.path), self.http2),
             _headers(card, key, call),
             payload,
             connect_s=self.timeouts.connect_s,

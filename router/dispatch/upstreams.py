@@ -25,8 +25,10 @@ from router.wire.protocols import MESSAGES
 class Upstreams:
     """Sends calls to the server of a card with one server. Use it on one event loop."""
 
-    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...]) -> None:
-        self._relay = Relay(timeouts, forward_headers)
+    def __init__(
+        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
+    ) -> None:
+        self._relay = Relay(timeouts, forward_headers, http2)
         self._litellm = LitellmClient(timeouts, forward_headers, fetch_hosts)
         self._fitting = Fitting()
 
@@ -35,8 +37,11 @@ class Upstreams:
         """The time limits of new calls."""
         return self._relay.timeouts
 
-    def configure(self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...]) -> None:
+    def configure(
+        self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
+    ) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
+        self._relay.http2 = http2
         self._relay.timeouts = self._litellm.timeouts = timeouts
         self._relay.forward_headers = self._litellm.forward_headers = forward_headers
         self._litellm.fetch_hosts = fetch_hosts

@@ -383,4 +383,5 @@ def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
         retry_budget=config.retry_budget,
         forward_headers=config.forward_headers,
         fetch_hosts=config.fetch_hosts,
+        http2=config.http2,
     )

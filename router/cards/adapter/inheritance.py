@@ -35,6 +35,7 @@ _OF_THE_SERVER = (
     "headers",
     "proxy",
     "ca_bundle",
+    "http2",
     "apis",
     "dialect",
     "latency",

@@ -34,14 +34,23 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
     return options
 
 
-def target(card: Card, url: URL) -> Target:
-    """The target of a request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
+def target(card: Card, url: URL, http2: bool = False) -> Target:
+    """The target of a request to `url` for the card's `proxy`, `ca_bundle` and `http2`, or this one where the card does
+    not say. Raises UpstreamError.
+    """
     # Imported here, since a decision on the command line reads this module, and calls nothing.
-    from router.dispatch.http1 import target_of
+    from router.dispatch.http1.target import default_trust, target_of
 
     proxy = _proxy_to(card, url)
     trust = None if card.ca_bundle is None else _trusting(card.id, card.ca_bundle)
-    return target_of(url, None if proxy is None else _parsed_proxy(proxy), trust)
+    to_proxy = None if proxy is None else _parsed_proxy(proxy)
+    asked = http2 if card.http2 is None else card.http2
+    if not asked:
+        return target_of(url, to_proxy, trust)
+    if url.scheme == "https":
+        offer = default_trust(offers_http2=True) if card.ca_bundle is None else _trusting(card.id, card.ca_bundle, True)
+        return target_of(url, to_proxy, trust, http2_trust=offer)
+    return target_of(url, to_proxy, trust, is_http2=asked == "prior_knowledge")
 
 
 def proxy_of(card: Card, url: str) -> str | None:
@@ -95,18 +104,21 @@ def _parsed_proxy(proxy: str) -> URL:
     return url
 
 
-def _trusting(card: str, bundle: str) -> ssl.SSLContext:
+def _trusting(card: str, bundle: str, offers_http2: bool = False) -> ssl.SSLContext:
     import ssl
 
     try:
-        return _context(bundle, Path(bundle).stat().st_mtime_ns)
+        return _context(bundle, Path(bundle).stat().st_mtime_ns, offers_http2)
     except (OSError, ssl.SSLError):
         raise UpstreamError(f'the ca_bundle of the card "{card}" cannot be read', 502, "ca_bundle") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _context(bundle: str, _changed_ns: int) -> ssl.SSLContext:
+def _context(bundle: str, _changed_ns: int, offers_http2: bool = False) -> ssl.SSLContext:
     """The context that trusts the authorities in this file only, which is read again when it changes."""
     import ssl
 
-    return ssl.create_default_context(cafile=bundle)
+    context = ssl.create_default_context(cafile=bundle)
+    if offers_http2:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    return context

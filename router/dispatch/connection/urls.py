@@ -18,9 +18,11 @@ _DEFAULT_PATH_PROVIDERS = frozenset(
 
 
 def models_url(card: Card) -> str | None:
-    """The URL at which a relayed card's upstream lists its models; None where it is unknown."""
+    """The URL at which a relayed card's upstream lists its models in HTTP/1.1; None where it does not, or the URL is
+    unknown.
+    """
     base = base_url(card)
-    if base is None or "chat" not in native_apis(card):
+    if base is None or "chat" not in native_apis(card) or card.http2 == "prior_knowledge":
         return None
     endpoint = _endpoint(base, card.provider in _DEFAULT_PATH_PROVIDERS, "models")
     return None if endpoint is None else str(endpoint)

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from typing import Protocol
 
-from router.dispatch.http1.parser import AnswerParser, Head
+from router.dispatch.http1.parser import Head
+
+
+class Arrived(Protocol):
+    """What has arrived of an answer: its head once that is whole, and the parts of its body that were not taken."""
+
+    head: Head | None
+    chunks: list[bytes]
+    is_complete: bool
 
 
 class Answer:
     """The answer of one call. `read` and `close` are what its caller uses; the connection calls the others.
 
     `is_complete`: all of it has arrived, so that `read` does not wait. A caller that stops before `read` returned b""
-    must `close` it, which ends the connection.
+    must `close` it, which ends the exchange.
     """
 
     __slots__ = ("_chunks", "_close", "_failure", "_on_taken", "_waiter", "buffered_bytes", "head", "is_complete")
@@ -69,18 +78,18 @@ class Answer:
             await self._change()
 
     def close(self) -> None:
-        """End the connection, unless the answer has arrived whole."""
+        """End the exchange, unless the answer has arrived whole: the connection, or the stream of HTTP/2."""
         if not self.is_complete:
             self._close()
 
-    def update(self, parser: AnswerParser) -> None:
-        """Take over what the parser has read."""
-        self.head = parser.head
-        if chunks := parser.chunks:
-            parser.chunks = []
+    def update(self, arrived: Arrived) -> None:
+        """Take over what has arrived."""
+        self.head = arrived.head
+        if chunks := arrived.chunks:
+            arrived.chunks = []
             self._chunks += chunks
             self.buffered_bytes += sum(map(len, chunks))
-        self.is_complete = parser.is_complete
+        self.is_complete = arrived.is_complete
         # Nothing changes for a caller before the head is whole.
         if self.head is not None:
             self._wake()

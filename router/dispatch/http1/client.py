@@ -15,7 +15,7 @@ from router.dispatch.http1.pool import Pool
 from router.dispatch.http1.target import Origin, Target
 
 # What the standard calls idempotent: a repetition changes nothing.
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -26,7 +26,8 @@ class Client:
     """
 
     def __init__(self) -> None:
-        self._pool, self._names = Pool(), Names()
+        self.names = Names()
+        self._pool = Pool()
         self._open: set[Connection] = set()
 
     async def send(
@@ -54,12 +55,21 @@ class Client:
             try:
                 return await self._exchange(kept, method, head, body, is_alone)
             except BrokenError as error:
-                if method not in _REPEATABLE or not error.is_unanswered:
+                if method not in REPEATABLE or not error.is_unanswered:
                     raise
-        new = functools.partial(self._new, target.origin)
-        connection = await connected(target.origin, self._names, new, connect_s)
+        new = functools.partial(self.new_connection, target.origin)
+        connection = await connected(target.origin, self.names, new, connect_s)
         self._open.add(connection)
         return await self._exchange(connection, method, head, body, is_alone)
+
+    def new_connection(self, origin: Origin) -> Connection:
+        """A connection for requests to the origin, which is not connected yet."""
+        return Connection(functools.partial(self._pool.put, origin), functools.partial(self._lost, origin))
+
+    def keep(self, origin: Origin, connection: Connection) -> None:
+        """Have an open connection wait for its first request."""
+        self._open.add(connection)
+        self._pool.put(origin, connection)
 
     async def aclose(self) -> None:
         """Close every connection, also those of running requests."""
@@ -77,9 +87,6 @@ class Client:
             answer.close()
             raise
         return answer
-
-    def _new(self, origin: Origin) -> Connection:
-        return Connection(functools.partial(self._pool.put, origin), functools.partial(self._lost, origin))
 
     def _lost(self, origin: Origin, connection: Connection) -> None:
         self._open.discard(connection)

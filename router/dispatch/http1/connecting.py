@@ -10,7 +10,6 @@ from typing import TypeVar, cast
 import aiohappyeyeballs
 from yarl import URL
 
-from router.dispatch.http1.connection import Connection
 from router.dispatch.http1.errors import BrokenError, ConnectError, ConnectTimeoutError, ProtocolError
 from router.dispatch.http1.names import Names
 from router.dispatch.http1.parser import AnswerParser
@@ -21,32 +20,45 @@ _NEXT_ADDRESS_S = 0.25
 Made = TypeVar("Made", bound=asyncio.Protocol)
 
 
-async def connected(origin: Origin, names: Names, new: Callable[[], Connection], limit_s: float) -> Connection:
+async def connected(
+    origin: Origin,
+    names: Names,
+    new: Callable[[], Made],
+    limit_s: float,
+    trust: ssl.SSLContext | None = None,
+) -> Made:
     """A connection to the origin within `limit_s` seconds, with all that belongs to it: names, TLS, the proxy's answer.
+    `trust` replaces the origin's.
 
     Raises ConnectTimeoutError, ConnectError, and BrokenError or ProtocolError where a proxy does not let it through.
     """
     try:
         async with asyncio.timeout(limit_s):
             if origin.proxy is None:
-                return await _direct(origin.host, origin.port, origin.trust, names, new)
-            return await _by_proxy(origin, origin.proxy, names, new)
+                return await _direct(origin.host, origin.port, trust or origin.trust, names, new)
+            return await _by_proxy(origin, origin.proxy, names, new, trust or origin.trust)
     except TimeoutError as error:
         raise ConnectTimeoutError(str(error)) from None
 
 
-async def _by_proxy(origin: Origin, proxy: URL, names: Names, new: Callable[[], Connection]) -> Connection:
-    trust = default_trust() if proxy.scheme == "https" else None
+async def _by_proxy(
+    origin: Origin, proxy: URL, names: Names, new: Callable[[], Made], trust: ssl.SSLContext | None
+) -> Made:
+    to_proxy = default_trust() if proxy.scheme == "https" else None
     host, port = proxy.raw_host or "", proxy.port or 0
-    if origin.trust is None:
-        return await _direct(host, port, trust, names, new)
-    tunnel = await _direct(host, port, trust, names, _Tunnel)
+    if trust is None and not origin.is_http2:
+        return await _direct(host, port, to_proxy, names, new)
+    tunnel = await _direct(host, port, to_proxy, names, _Tunnel)
     try:
         transport = await tunnel.opened(origin, proxy)
         connection = new()
+        if trust is None:
+            transport.set_protocol(connection)
+            connection.connection_made(transport)
+            return connection
         try:
             secure = await asyncio.get_running_loop().start_tls(
-                transport, connection, origin.trust, server_hostname=_certified(origin.host)
+                transport, connection, trust, server_hostname=_certified(origin.host)
             )
         except (ssl.SSLError, OSError) as error:
             raise ConnectError(f"no TLS by way of the proxy: {error}", error) from None

@@ -18,12 +18,15 @@ class ConnectTimeoutError(TimeoutError):
 
 
 class BrokenError(ConnectionError):
-    """A connection ended before its answer did. `is_unanswered`: not one byte of an answer had arrived."""
+    """A connection ended before its answer did. `is_unanswered`: not one byte of an answer had arrived.
 
-    def __init__(self, problem: str, *, is_unanswered: bool = False) -> None:
+    `is_unprocessed`: the server has said that it did not begin with the request, so that any may be sent again.
+    """
+
+    def __init__(self, problem: str, *, is_unanswered: bool = False, is_unprocessed: bool = False) -> None:
         super().__init__(problem)
-        self.is_unanswered = is_unanswered
+        self.is_unanswered, self.is_unprocessed = is_unanswered, is_unprocessed
 
 
 class ProtocolError(ConnectionError):
-    """The server's bytes are no HTTP/1.1 answer, or one whose end is ambiguous."""
+    """The server's bytes are no HTTP answer, or one whose end is ambiguous."""

@@ -17,19 +17,16 @@ class Origin(Struct, frozen=True):
     """What a connection may be used for again: requests to the same server, by the same way, with the same trust.
 
     `host` is a name or an address without brackets. `trust` is None for a connection without TLS; `proxy` is None for
-    one that goes straight to the server. `tunnels`: the proxy is asked for a connection to the server, and does not see
-    the requests.
+    one that goes straight to the server. `http2_trust` is `trust` with an offer of HTTP/2, None where that is not to be
+    offered; with `is_http2`, the server is known to speak it.
     """
 
     host: str
     port: int
     trust: ssl.SSLContext | None
     proxy: URL | None
-
-    @property
-    def tunnels(self) -> bool:
-        """See the class."""
-        return self.proxy is not None and self.trust is not None
+    http2_trust: ssl.SSLContext | None = None
+    is_http2: bool = False
 
 
 class Target(Struct, frozen=True, eq=False):
@@ -44,24 +41,33 @@ class Target(Struct, frozen=True, eq=False):
 
 
 @functools.lru_cache(maxsize=1024)
-def target_of(url: URL, proxy: URL | None = None, trust: ssl.SSLContext | None = None) -> Target:
+def target_of(
+    url: URL,
+    proxy: URL | None = None,
+    trust: ssl.SSLContext | None = None,
+    *,
+    http2_trust: ssl.SSLContext | None = None,
+    is_http2: bool = False,
+) -> Target:
     """The target of an http or https URL, by way of `proxy`. `trust` says whom a certificate must be from; None trusts
-    the authorities of this machine. Raises ValueError where a character that is not encoded would end the first line
-    too early.
+    the authorities of this machine. `http2_trust` and `is_http2`: see `Origin`; the former is for TLS, the latter for
+    connections without it. Raises ValueError where a character that is not encoded would end the first line too early.
     """
     is_tls = url.scheme == "https"
     host, port = url.raw_host or "", url.port or 0
     context = (trust or default_trust()) if is_tls else None
+    is_http2 = is_http2 and not is_tls
     authority = url.host_port_subcomponent or host
     fields = f"host: {authority}\r\n"
     resource = url.raw_path_qs
-    if proxy is not None and not is_tls:
+    if proxy is not None and not is_tls and not is_http2:
         # The proxy reads the request.
         resource = f"{url.scheme}://{authority}{resource}"
         fields += proxy_credentials(proxy)
     if not _VISIBLE.fullmatch(resource + authority):
         raise ValueError("the URL has a blank or a control character that is not encoded")
-    return Target(Origin(host, port, context, proxy), resource, authority, fields)
+    origin = Origin(host, port, context, proxy, http2_trust if is_tls else None, is_http2)
+    return Target(origin, resource, authority, fields)
 
 
 def proxy_credentials(proxy: URL) -> str:
@@ -73,8 +79,8 @@ def proxy_credentials(proxy: URL) -> str:
 
 
 @functools.cache
-def default_trust() -> ssl.SSLContext:
+def default_trust(*, offers_http2: bool = False) -> ssl.SSLContext:
     """The context that trusts the authorities of this machine, and requires that the certificate names the host."""
     context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if offers_http2 else ["http/1.1"])
     return context

@@ -90,6 +90,7 @@ class GatewayConfig(
     which no limit per address applies; `cors` the web pages that may send requests. `forward_headers` are patterns
     of upstreams' response headers that clients get, such as `x-ratelimit-*`. `fetch_hosts` are the hosts from which
     the gateway fetches media that clients name where the provider does not, or patterns such as `*.example.org`.
+    `http2`: whether https upstreams that offer it are called by HTTP/2, where their card does not say.
     `connections`: limits before a key is known, per worker. `max_concurrency`: requests in progress, per worker, and
     `shares` the parts of keys and cards of them. `body_memory_bytes`: the memory of all bodies in a worker.
     `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for
@@ -126,6 +127,7 @@ class GatewayConfig(
     cors: Cors = _default(Cors())
     forward_headers: tuple[HeaderPattern, ...] = ()
     fetch_hosts: tuple[FetchHost, ...] = ()
+    http2: bool = False
 
     @property
     def json_limits(self) -> JsonLimits:

@@ -84,6 +84,7 @@ def test_the_defaults_are_those_in_the_docs() -> None:
         ("trusted_proxies: [10.0.0.0/8, '::1', unix]", "trusted_proxies", ("10.0.0.0/8", "::1", "unix")),
         ("open_metrics: true", "open_metrics", True),
         ("dashboard: false", "dashboard", False),
+        ("http2: true", "http2", True),
         ("base_path: /llm/v2", "base_path", "/llm/v2"),
         ("allowed_hosts: [host.docker.internal, '*.lan', '[fd00::1]']", "allowed_hosts", HOSTS),
         ("cors: {origins: ['app://obsidian.md', 'vscode-webview://*', 'null']}", "cors.origins", ORIGINS),
@@ -100,6 +101,7 @@ def test_quantities_have_units(file: Path, text: str, field: str, value: Any) ->
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("http2: always", "1: http2: expected `bool`, got `str`"),
         ("max_concurency: 5", '1: unknown key "max_concurency"; did you mean "max_concurrency"?'),
         ("timeouts:\n  conect: 5s", '2: timeouts: unknown key "conect"; did you mean "connect"?'),
         (
