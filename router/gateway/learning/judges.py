@@ -28,7 +28,7 @@ from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
 from router.learn.online.judging import body_for, could_be_judged, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
-from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
+from router.store.records.feedback import Feedback, FeedbackStore, judges_source
 from router.store.records.record import Record
 from router.store.state.dollars import Charge, DailyDollars
 from router.store.state.protocol import Blob, StateError, StateStore
@@ -186,9 +186,8 @@ class Judges:
         """Store the verdict beside the record, with the propensity, for whoever estimates from it later."""
         if self._open_store is None or not self._active().config.records.enabled:
             return
-        given = Feedback(
-            *(record.id, judged.value, self._clock(), JUDGE), comment=f"by {card}", propensity=judged.propensity
-        )
+        source = judges_source(card)
+        given = Feedback(record.id, judged.value, self._clock(), source, propensity=judged.propensity)
         for _ in range(_LOOKS):
             try:
                 await asyncio.to_thread(_added, self._open_store, given)

@@ -18,7 +18,7 @@ from router.gateway.learning.heard import UNREADABLE, Heard, Reading, read
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
-from router.store.records.feedback import JUDGE, OPERATOR, Feedback, Stored
+from router.store.records.feedback import OPERATOR, Feedback, Stored, is_of_judge
 from router.store.records.protocol import RecordStore
 from router.store.records.record import Record
 from router.store.state.protocol import StateError
@@ -220,5 +220,6 @@ class Learner:
             return False
         with records:
             of_record = records.feedback_of(feedback.record)
-        of_key = [each for each in of_record if each.key == feedback.key and each.source not in (OPERATOR, JUDGE)]
+        clients = (each for each in of_record if each.source != OPERATOR and not is_of_judge(each.source))
+        of_key = [each for each in clients if each.key == feedback.key]
         return bool(of_key) and of_key[0].source != feedback.source

@@ -138,10 +138,17 @@ async def _spent_usd(folder: Path) -> float:
 
 @contextlib.contextmanager
 def _served(
-    url: str, folder: Path, predictor: Predictor, grader: JudgeGrader, judge: Card | None = None, **policy: Any
+    url: str,
+    folder: Path,
+    predictor: Predictor,
+    grader: JudgeGrader,
+    judge: Card | None = None,
+    others: tuple[Card, ...] = (),
+    **policy: Any,
 ) -> Iterator[_Client]:
     judge = judge or make_card("judge", url, "judge", price=5.0)
-    active = active_with(predictor, url, "observe", [judge], graders=(grader,), **policy)
+    graders = (grader, *(JudgeGrader(each.id, share=1.0) for each in others))
+    active = active_with(predictor, url, "observe", [judge, *others], graders=graders, **policy)
     gateway = Gateway(
         ConfigReloader(lambda _: active, Sources(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE)),
         state=ThreadedState(SqliteState(folder / "state.sqlite")),
@@ -171,7 +178,7 @@ def test_an_answer_is_judged_and_the_verdict_learned_and_stored_with_its_propens
     assert records is not None
     with records:
         (verdict,) = records.feedback_of(id_)
-    assert (verdict.source, verdict.value, verdict.propensity, verdict.key) == ("judge", 0.25, 1.0, None)
+    assert (verdict.source, verdict.value, verdict.propensity, verdict.key) == ("judge:judge", 0.25, 1.0, None)
     tally = client.tally()
     assert (tally.judged, round(tally.cost_usd, 6)) == (1, 0.0021)
     assert round(client.spent_usd(), 6) == 0.0021
@@ -211,6 +218,25 @@ def test_no_call_is_made_whose_worst_case_the_rest_of_the_day_does_not_cover(
         assert client.has("budget", 2)
     assert len(models.asked) == 2
     assert client.spent_usd() <= 0.0145
+
+
+def test_each_judge_of_a_policy_has_its_verdict_stored(
+    models: _Models, url: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    scores = iter((2, 5))
+    models.verdict = lambda code, _: json.dumps({"code": code, "score": next(scores)})
+    other = make_card("strict", url, "judge", price=5.0)
+    with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0), others=(other,)) as client:
+        id_ = client.ask()
+
+        def stored() -> dict[str, float]:
+            records = FolderBackend(tmp_path).read_records()
+            assert records is not None
+            with records:
+                return {verdict.source: verdict.value for verdict in records.feedback_of(id_)}
+
+        assert wait_for(lambda: len(stored()) > 1, 10.0)
+        assert (set(stored()), set(stored().values())) == ({"judge:judge", "judge:strict"}, {0.25, 1.0})
 
 
 def test_what_a_client_keeps_from_a_card_is_not_sent_to_it_as_a_judge(
