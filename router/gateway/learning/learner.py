@@ -71,7 +71,9 @@ class Learner:
         self._memories, self._active, self._read_records = memories, active, read_records
         self._count, self._clock, self._watch = count, clock, watch
         self._waiting: collections.deque[_Judged | _Heard] = collections.deque()
-        self._has_work = asyncio.Event()
+        self._has_work, self._is_idle = asyncio.Event(), asyncio.Event()
+        self._is_idle.set()
+        self._is_ending = False
         self._signals = Signals()
         self._recent: collections.OrderedDict[str, Record] = collections.OrderedDict()
 
@@ -134,6 +136,12 @@ class Learner:
                 signals = [shown] if shown is not None and shown.weight > 0 else []
                 for judged in (*reading.judged, *signals):
                     self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
+            self._is_idle.set()
+
+    async def finish(self) -> None:
+        """Wait until everything is learned that has been taken, and take nothing more from the store."""
+        self._is_ending = True
+        await self._is_idle.wait()
 
     async def watch(self) -> None:
         """Take the feedback that commands have stored, every few seconds, until cancelled.
@@ -141,7 +149,7 @@ class Learner:
         What is taken counts once, whichever gateway takes it. It is taken a little at a time, since it is lost where
         this process is killed before it has learned it.
         """
-        while self._take_waiting is not None:
+        while self._take_waiting is not None and not self._is_ending:
             taken: list[Feedback] = []
             if len(self._waiting) < _TAKEN:
                 try:
@@ -158,6 +166,7 @@ class Learner:
             self._count(waiting.judged.kind if isinstance(waiting, _Judged) else waiting.kind, "dropped")
             return
         self._waiting.append(waiting)
+        self._is_idle.clear()
         self._has_work.set()
 
     async def _reading(self, each: _Heard) -> Reading:

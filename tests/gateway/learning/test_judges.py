@@ -220,6 +220,17 @@ def test_no_call_is_made_whose_worst_case_the_rest_of_the_day_does_not_cover(
     assert client.spent_usd() <= 0.0145
 
 
+def test_a_gateway_that_ends_learns_what_the_last_requests_have_shown(
+    models: _Models, url: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0)) as client:
+        client.ask()
+        assert wait_for(lambda: bool(models.asked), 10.0)
+    # The server has ended, which the verdict had to wait for.
+    text = client.gateway.metrics.exposition()[1].decode()
+    assert 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0' in text
+
+
 def test_each_judge_of_a_policy_has_its_verdict_stored(
     models: _Models, url: str, tmp_path: Path, predictor: Predictor
 ) -> None:
