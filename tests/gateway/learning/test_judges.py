@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,12 +56,15 @@ class _Models:
     def reset(self) -> None:
         self.answer, self.status, self.asked = "Paris", 200, []
         self.verdict = lambda code, _: json.dumps({"code": code, "score": 2})
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     async def respond(self, request: Request) -> Response:
         body = await request.json()
         if body["model"] != "judge":
             return JSONResponse(_completion(self.answer))
         self.asked.append(body)
+        await asyncio.to_thread(self.may_answer.wait, 10.0)
         code, material = _read(body)
         text = self.verdict(code, material)
         return JSONResponse(_completion(text) if self.status == 200 else {"error": {"message": "no"}}, self.status)
@@ -224,9 +228,11 @@ def test_a_gateway_that_ends_learns_what_the_last_requests_have_shown(
     models: _Models, url: str, tmp_path: Path, predictor: Predictor
 ) -> None:
     with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0)) as client:
+        models.may_answer.clear()
         client.ask()
         assert wait_for(lambda: bool(models.asked), 10.0)
-    # The server has ended, which the verdict had to wait for.
+        # When the server ends, the judge is still writing.
+        threading.Timer(0.3, models.may_answer.set).start()
     text = client.gateway.metrics.exposition()[1].decode()
     assert 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0' in text
 
