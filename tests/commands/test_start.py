@@ -31,7 +31,7 @@ NOT_FOR_A_DECISION = {
     *("aiohttp", "httpx", "starlette", "litellm", "sklearn", "scipy", "torch", "rich", "pydantic", "prometheus_client"),
     # Parts of Python that the command line needs only where a server on this machine is asked.
     *("asyncio", "ssl", "urllib.request"),
-    *("router.commands.serve", "router.compose.split.words", "router.dispatch.dispatcher"),
+    *("router.commands.serve", "router.compose.split.words", "router.dispatch.dispatcher", "router.wire.request"),
 }
 NOT_FOR_A_GATEWAY = {
     # Libraries that only some requests, policies or files need.
