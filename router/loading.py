@@ -75,7 +75,7 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     """
     predictor = load_predictor(artifact)
     folder, observed = cards or settings.default_cards_folder(), settings.default_evidence_folder()
-    with remembered(settings.cache_folder() / "parsed.msgpack"):
+    with remembered(settings.parsed_file()):
         catalog = load_catalog(folder).with_speeds(read_speeds(observed))
         plans = load_plans(settings.default_plans_folder(), catalog)
         loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)

@@ -205,6 +205,11 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "pulvinar"
 
 
+def parsed_file() -> Path:
+    """The file of parsed cards, plans and policies, by their content."""
+    return cache_folder() / "parsed.msgpack"
+
+
 def debugging() -> bool:
     """Whether an internal error shows its traceback: PULVINAR_DEBUG."""
     return variable("PULVINAR_DEBUG") is not None

@@ -9,18 +9,17 @@ other prompts, cards and streams, which is how they were chosen.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from bench.learn.methods import ErrorMemory, Method, NoLearning, Run, RunningMean, noticed, run
+from bench.learn.options import parser_of
 from bench.learn.streams import SCENARIOS, TRAINING_SCENARIOS, Outcomes, Stream, load, stream_of, without_favourites
 from router import settings
 from router.commands.render import console, table
@@ -40,11 +39,7 @@ _WORLDS = 6
 
 def main() -> None:
     """Print one table for each set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=SETS)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--streams", type=int, default=4)
-    parser.add_argument("--requests", type=int, default=4_000)
+    parser = parser_of(__doc__, SETS, streams=4, requests=4_000)
     parser.add_argument("--tune", action="store_true", help="a grid of constants, on what judges nothing")
     arguments = parser.parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)

@@ -10,15 +10,14 @@ with a request every 30 seconds, of which a tenth is judged: 8,640 judgements of
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
+from bench.learn.options import parser_of
 from bench.learn.streams import TENANTS, Outcomes, load
 from router import settings
 from router.analysis.drift.judged import Alarm, CardDrift, Judged
@@ -65,11 +64,7 @@ class Delay(Struct, frozen=True):
 
 def main() -> None:
     """Print two tables for each set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=SETS)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--streams", type=int, default=6, help="for each card")
-    parser.add_argument("--months", type=int, default=10)
+    parser = parser_of(__doc__, SETS, streams=6, months=10)
     parser.add_argument("--tune", action="store_true", help="on what judges nothing")
     arguments = parser.parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)

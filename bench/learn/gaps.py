@@ -8,13 +8,13 @@ on which the constants were chosen.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
+from bench.learn.options import parser_of
 from router import settings
 from router.analysis.gaps import NOVEL, clusters
 from router.commands.render import console, table
@@ -47,10 +47,7 @@ class Found(Struct, frozen=True):
 
 def main() -> None:
     """Print one table for each set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=BASES)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--weeks", type=int, default=10)
+    parser = parser_of(__doc__, BASES, weeks=10)
     parser.add_argument("--share", type=float, default=0.06)
     parser.add_argument("--tune", action="store_true", help="on what judges nothing")
     arguments = parser.parse_args()

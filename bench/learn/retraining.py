@@ -9,14 +9,13 @@ best forecast, its gain with a 95 % interval over prompts. `from scratch` is tra
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from bench.learn.options import parser_of
 from bench.learn.streams import known_domains
 from router import settings
 from router.cards.catalog import Catalog
@@ -50,11 +49,8 @@ class Traffic(Struct, frozen=True, eq=False):
 
 def main() -> None:
     """Print one table for each set and predictor."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=["mmlu_pro", "llmrouter_default"])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = parser_of(__doc__, ["mmlu_pro", "llmrouter_default"], streams=3)
     parser.add_argument("--judged", type=int, nargs="*", default=[300, 1_000, 3_000])
-    parser.add_argument("--streams", type=int, default=3)
     arguments = parser.parse_args()
     for name in arguments.sets:
         data = _complete(load_set(arguments.data / name))

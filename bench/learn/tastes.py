@@ -7,15 +7,14 @@ domain.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from bench.learn.methods import ErrorMemory, Method, NoLearning, run
+from bench.learn.options import parser_of
 from bench.learn.streams import TASTES, Stream, load, stream_of
 from router import settings
 from router.commands.render import console, table
@@ -31,12 +30,7 @@ _METHODS: dict[str, Callable[[int], Method]] = {
 
 def main() -> None:
     """Print one table for each set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=("mmlu_pro", "llmrouter_default"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--streams", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=4_000)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, ("mmlu_pro", "llmrouter_default"), streams=3, requests=4_000).parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)
     for name in arguments.sets:
         outcomes = load(arguments.data / name, encoder, "judge")

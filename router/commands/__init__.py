@@ -7,6 +7,7 @@ runs, so that `route --help` is fast.
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import os
 import sys
@@ -51,6 +52,7 @@ class PromptFirst(TyperGroup):
 
 
 _SHORT_WORD = 3
+_GC_THRESHOLD = 20_000
 HELP = (
     'Route each prompt to the model or adapter that is best for it: route "your prompt"\n\n'
     "Put flags in quotes, since a shell reads < as a redirection: --flags 'size<7B'. "
@@ -80,6 +82,8 @@ def command() -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. `router.errors` defines the exit codes."""
+    # What is imported stays. Python would search it for cycles hundreds of times before a command begins.
+    gc.set_threshold(_GC_THRESHOLD)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show ± or λ shows a question mark instead.

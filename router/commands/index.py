@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -75,6 +78,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 _MAKES_COERCION = "get_runtime_param"
+_NUMBERS = {int: re.compile("[0-9]{1,9}"), float: re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")}
+_PATH_RULES = ("exists", "writable", "resolve_path", "allow_dash", "path_type")
+"""What an option of a path may require besides that what exists can be read."""
 
 
 class Commands(Mapping[str, Any]):
@@ -138,12 +144,30 @@ class _DirectCoercion:
 
     @staticmethod
     def coerce(value: Any, param: Any, ctx: Any) -> Any:
-        """`value` where it is a text for a text, or a default of the option's type; else what typer makes of it."""
-        descriptor = param.type_descriptor
-        kind, is_parsed = descriptor.annotation, descriptor.parameter_info.parser is not None
-        if not (param.multiple or param.nargs != 1 or is_parsed):
-            is_plain = kind is str or (value is param.default and kind in (int, float))
-            if value is None or (is_plain and isinstance(value, kind)):
-                return value
+        """What typer makes of `value`, without typer where that is simple."""
+        if not (param.multiple or param.nargs != 1 or param.type_descriptor.parameter_info.parser is not None):
+            if value is None:
+                return None
+            if (simple := _simple(value, param)) is not None:
+                return simple
         param._runtime_param = None
         return getattr(param, _MAKES_COERCION)().coerce(value, param=param, ctx=ctx)
+
+
+def _simple(value: Any, param: Any) -> Any:
+    """The text, flag, number or path that `value` is; None where it takes more to say so, or to say what is wrong."""
+    kind, rules = param.type_descriptor.annotation, param.type_descriptor.parameter_info
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    if kind in (int, float):
+        if value is param.default and isinstance(value, kind):
+            return value
+        if isinstance(value, str) and _NUMBERS[kind].fullmatch(value):
+            number = kind(value)
+            if (rules.min is None or number >= rules.min) and (rules.max is None or number <= rules.max):
+                return number
+    if kind is Path and isinstance(value, str) and not any(getattr(rules, name, True) for name in _PATH_RULES):
+        path = Path(value)
+        if not os.path.exists(path) or os.access(path, os.R_OK):  # noqa: PTH110 - it raises nothing
+            return path
+    return None

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import regex
-
 _MOST_STEPS = 50_000
 _MOST_DEPTH = 100
 _PATTERN_S = 0.05
@@ -31,6 +29,9 @@ def violation(value: Any, schema: Any) -> str | None:
 
 def pattern_found(pattern: str, text: str, seconds: float = _PATTERN_S) -> bool | None:
     """Whether `text` contains a match; None where that could not be found out: no pattern, or too slow a one."""
+    # Imported here, as few schemas have patterns.
+    import regex
+
     try:
         return regex.search(pattern, text[:_MOST_PATTERN_CHARACTERS], timeout=seconds) is not None
     except (regex.error, TimeoutError, RecursionError, MemoryError, OverflowError):

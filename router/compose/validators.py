@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from router.compose.fences import fenced_blocks
 from router.compose.json_schema import SchemaTooComplexError, pattern_found, violation
 from router.compose.language import same_language
@@ -132,6 +130,9 @@ def _python_problem(text: str) -> str:
 
 
 def _yaml_problem(text: str) -> str:
+    # Imported here, as few validators need it.
+    import yaml
+
     source = _unfenced(text, "yaml", "yml")
     if len(source) > _LONGEST_PARSED:
         return ""

@@ -19,7 +19,7 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.errors import CallerError, FlagError, did_you_mean
 from router.formats.json import encodable
-from router.wire import CONVERSIONS, ChatRequest, Turn
+from router.wire import ChatRequest, Turn
 from router.wire.texts import (
     HUMAN_FIELDS,
     human_texts,
@@ -101,6 +101,9 @@ def _chat_body(request: ChatRequest, body: Mapping[str, Any]) -> Mapping[str, An
         return body
     if request.native_only:
         return None
+    # Imported here: a decision on the command line converts nothing.
+    from router.wire import CONVERSIONS
+
     try:
         return CONVERSIONS[request.api].to_chat(body)
     except CallerError:

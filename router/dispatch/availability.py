@@ -150,10 +150,19 @@ async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) ->
     return ServerInventory({name: servers[request] for name, request in requests.items()})
 
 
+async def list_running_servers(cards: Iterable[Card]) -> ServerInventory:
+    """`list_servers`, without the HTTP client where none of the servers accepts a connection."""
+    import asyncio
+
+    cards = tuple(cards)
+    silent = await asyncio.to_thread(silent_inventory, cards)
+    return await list_servers(cards) if silent is None else silent
+
+
 def silent_inventory(cards: Iterable[Card]) -> ServerInventory | None:
     """What `list_servers` returns where none of the servers accepts a connection; None where one does.
 
-    It spares the command line the HTTP client, whose import takes longer than a decision.
+    It spares the command line and a gateway the HTTP client, whose import takes longer than a decision.
     """
     requests = _requests_of(cards)
     addresses = {(url.host, url.port) for url in map(URL, dict.fromkeys(url for url, _ in requests.values()))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,7 +12,6 @@ from router.dispatch.bodies.fitting import Fitting
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
 from router.dispatch.converted_response import converted
-from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.lora.naming import without_adapters
 from router.dispatch.providers import dialect_of, native_apis, uses_litellm
 from router.dispatch.relay import Relay
@@ -21,6 +21,9 @@ from router.errors import UpstreamError
 from router.wire import CONVERSIONS
 from router.wire.protocols import MESSAGES
 
+if TYPE_CHECKING:
+    from router.dispatch.litellm_client import LitellmClient
+
 
 class Upstreams:
     """Sends calls to the server of a card with one server. Use it on one event loop."""
@@ -29,7 +32,8 @@ class Upstreams:
         self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
     ) -> None:
         self._relay = Relay(timeouts, forward_headers, http2)
-        self._litellm = LitellmClient(timeouts, forward_headers, fetch_hosts)
+        self._fetch_hosts = fetch_hosts
+        self._made_litellm: LitellmClient | None = None
         self._fitting = Fitting()
 
     @property
@@ -41,10 +45,10 @@ class Upstreams:
         self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...], http2: bool = False
     ) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
-        self._relay.http2 = http2
-        self._relay.timeouts = self._litellm.timeouts = timeouts
-        self._relay.forward_headers = self._litellm.forward_headers = forward_headers
-        self._litellm.fetch_hosts = fetch_hosts
+        self._relay.timeouts, self._relay.forward_headers, self._relay.http2 = timeouts, forward_headers, http2
+        self._fetch_hosts = fetch_hosts
+        if (client := self._made_litellm) is not None:
+            client.timeouts, client.forward_headers, client.fetch_hosts = timeouts, forward_headers, fetch_hosts
 
     def preload(self) -> None:
         """Load in the background what calls through litellm need."""
@@ -53,7 +57,17 @@ class Upstreams:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._relay.aclose()
-        await self._litellm.aclose()
+        if self._made_litellm is not None:
+            await self._made_litellm.aclose()
+
+    @property
+    def _litellm(self) -> LitellmClient:
+        """The client for providers with a protocol of their own; made when it is used, as it needs another library."""
+        if self._made_litellm is None:
+            from router.dispatch.litellm_client import LitellmClient
+
+            self._made_litellm = LitellmClient(self._relay.timeouts, self._relay.forward_headers, self._fetch_hosts)
+        return self._made_litellm
 
     def counts_tokens(self, card: Card) -> bool:
         """Whether the card's upstream counts the tokens of Anthropic requests."""

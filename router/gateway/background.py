@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from router.gateway.learning.judges import Judges
+from router.gateway.learning.learner import Learner
+
 _LOG = logging.getLogger(__name__)
 _PAUSE_S = 1.0
+_LAST_LESSONS_S = 1.0
 
 
 async def kept_running(run: Callable[[], Awaitable[None]], pause_s: float = _PAUSE_S) -> None:
@@ -23,3 +28,13 @@ async def kept_running(run: Callable[[], Awaitable[None]], pause_s: float = _PAU
             name = getattr(run, "__qualname__", repr(run))
             _LOG.exception("the background task %s failed; it begins again", name)
             await asyncio.sleep(pause_s)
+
+
+async def learn_last(judges: Judges, learner: Learner) -> None:
+    """Learn what the last requests have shown, as far as that is quick."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_LESSONS_S):
+            await judges.finish()
+            await learner.finish()
+    if learner.waiting:
+        _LOG.warning("%d judgements were not learned before the end", learner.waiting)

@@ -17,7 +17,7 @@ from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.bounds.admission import Admission
 from router.dispatch.bounds.body_memory import BodyMemory
-from router.gateway.background import kept_running
+from router.gateway.background import kept_running, learn_last
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
@@ -209,6 +209,7 @@ class Gateway:
         try:
             yield
         finally:
+            await learn_last(self.judges, self.learner)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -62,7 +62,9 @@ def check_hashes(folder: Path, expected: Mapping[str, str], names: tuple[str, ..
     """Raise ArtifactError if a file is missing or its SHA-256 is not the expected one."""
     for name in names:
         try:
-            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            # In parts: a large file needs no memory.
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ArtifactError(f"{folder / name}: cannot be read: {error.strerror}") from None
         if actual != expected.get(name):

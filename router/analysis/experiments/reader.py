@@ -7,7 +7,7 @@ import collections
 from router.analysis.experiments.comparison import Experiment, Unit
 from router.decide.trials.spec import ExperimentSpec
 from router.errors import CallerError
-from router.store.records.feedback import JUDGE
+from router.store.records.feedback import is_of_judge
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
 
@@ -45,7 +45,7 @@ class Reader:
             newest_s = max(newest_s, given.at)
             # Of several judgements of one answer, the first counts. A judge never judges its own model, so its verdicts
             # would be about the answers of some arms only, and on another scale than what people say.
-            if given.record in self._recent or given.source == JUDGE:
+            if given.record in self._recent or is_of_judge(given.source):
                 continue
             self._recent[given.record] = None
             if len(self._recent) > _MAX_RECENT:

@@ -6,7 +6,6 @@ The map has no parameter counts, licences or cut-off dates, so a card made from 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -126,9 +125,12 @@ def entry_names() -> Mapping[tuple[str, str], str]:
 @functools.cache
 def version() -> str:
     """The installed version of litellm."""
+    # Imported here, since it imports much.
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version("litellm")
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version("litellm")
+    except metadata.PackageNotFoundError:
         raise ConfigurationError(_NOT_INSTALLED) from None
 
 

@@ -13,13 +13,13 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from typing import TYPE_CHECKING, Any
 
 from router.errors import FieldError
 from router.formats.net import host_of
+
+if TYPE_CHECKING:
+    from aiohttp.abc import ResolveResult
 
 _MAX_BYTES = 20 * 1024 * 1024
 _TIMEOUT_S = 10.0
@@ -127,11 +127,14 @@ def _refused(path: str) -> FieldError:
 
 async def _fetched(url: str, path: str) -> str:
     """The content of an allowed URL as a `data:` URL. Raises FieldError."""
+    # Imported here: few gateways fetch anything.
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
         if not _may_be_public(host_of(url)):
             raise FieldError(path, "names a host without a public address")
-        connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False)  # type: ignore[arg-type]
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
             session.get(url, allow_redirects=False) as response,
@@ -158,14 +161,16 @@ def _may_be_public(host: str) -> bool:
         return True
 
 
-class _PublicResolver(AbstractResolver):
-    """Resolves names to public addresses; the connection uses the addresses that were checked, so a second answer of
-    the name server changes nothing.
+class _PublicResolver:
+    """A resolver of aiohttp that finds public addresses. The connection uses the addresses that were checked, so a
+    second answer of the name server changes nothing.
     """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        from aiohttp.abc import ResolveResult
+
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [(entry[0], str(entry[4][0])) for entry in found]
         if not addresses or not all(is_public(address) for _, address in addresses):

@@ -11,8 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from router.cards.schema import Card
 from router.dispatch.connection.urls import models_url
 from router.dispatch.providers import base_url
@@ -82,6 +80,9 @@ class Restarts:
 
     async def _lists_models(self, url: str, until_s: float) -> str:
         """The URL once it lists models; empty where it does not in time."""
+        # Imported here: a gateway without servers on its machine does not need it.
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
             while (now_s := time.monotonic()) < until_s:

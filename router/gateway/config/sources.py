@@ -10,12 +10,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from router import settings
 from router.cards.catalog import Catalog, load_catalog
 from router.cards.machine.speeds import FILE_NAME, read_speeds
 from router.decide.model_name import DEFAULT_POLICY
 from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
+from router.formats.yaml.parsed import remembered
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
 from router.gateway.config.tenants import check_tenants
@@ -58,9 +60,11 @@ class Sources(Struct, frozen=True):
 
     def read(self) -> ParsedConfig:
         """Read and validate all of them together. Raises ConfigurationError naming file, line and key."""
-        catalog = load_catalog(self.cards).with_speeds(read_speeds(self.evidence))
-        plans = load_plans(self.plans, catalog)
-        policies = load_policies(self.policies, catalog, plans)
+        # The settings of the gateway and the keys are not remembered: nothing of them leaves their files.
+        with remembered(settings.parsed_file()):
+            catalog = load_catalog(self.cards).with_speeds(read_speeds(self.evidence))
+            plans = load_plans(self.plans, catalog)
+            policies = load_policies(self.policies, catalog, plans)
         if DEFAULT_POLICY not in policies:
             problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" needs'
             raise ConfigurationError(f"{self.policies}: {problem}")

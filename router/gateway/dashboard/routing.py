@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from router.analysis.experiments.shadows import ShadowReport, shadows_in
 from router.analysis.savings import Savings, savings
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.dashboard.sample import SIZE, Sample, spread
@@ -21,6 +20,7 @@ from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 from router.types import Floats
 
 if TYPE_CHECKING:
+    from router.analysis.experiments.shadows import ShadowReport
     from router.analysis.marginal_value import ValueOfCards
     from router.analysis.what_if import Reweighed
 
@@ -117,6 +117,8 @@ class Routing(Struct, frozen=True):
 def routing(records: RecordStore, since_s: float, until_s: float, active: ActiveConfig) -> Routing:
     """How the requests of this time were routed."""
     predictor = active.router.predictor
+    from router.analysis.experiments.shadows import shadows_in
+
     sample = spread(records, since_s, until_s)
     judged = records.judged(SIZE, since_s)
     read, vectors = _vectors(sample.records, predictor)

@@ -28,7 +28,7 @@ from router.gateway.learning.answer_copy import UNREADABLE, AnswerCopy, answer_i
 from router.learn.online.judging import body_for, could_be_judged, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
-from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
+from router.store.records.feedback import Feedback, FeedbackStore, judges_source
 from router.store.records.record import Record
 from router.store.state.dollars import Charge, DailyDollars
 from router.store.state.protocol import Blob, StateError, StateStore
@@ -90,7 +90,9 @@ class Judges:
         self._dollars = DailyDollars(state, clock)
         self._teach, self._open_store, self._count, self._clock = teach, open_store, count, clock
         self._waiting: collections.deque[_Waiting] = collections.deque()
-        self._has_work = asyncio.Event()
+        self._has_work, self._is_idle = asyncio.Event(), asyncio.Event()
+        self._is_idle.set()
+        self._asking = 0
         self._spent_until_s: dict[str, float] = {}
 
     @property
@@ -122,23 +124,40 @@ class Judges:
             for _ in range(_AT_ONCE):
                 tasks.create_task(self._work())
 
+    async def finish(self) -> None:
+        """Wait for the verdicts that judges are writing, and ask for no more."""
+        for each in self._waiting:
+            self._count(each.grader.card, "dropped", 0.0)
+        self._waiting.clear()
+        await self._is_idle.wait()
+
     async def _work(self) -> None:
         while True:
             while self._waiting:
                 each = self._waiting.popleft()
-                card, cost_usd = each.grader.card, 0.0
+                self._asking += 1
+                self._is_idle.clear()
                 try:
-                    result, cost_usd = await self._judge(each)
-                except StateError:
-                    result = "unavailable"
-                except UNREADABLE as error:
-                    _LOG.warning("the judge %s failed: %s", card, error)
-                    result = "failed"
-                self._count(card, result, cost_usd)
-                with contextlib.suppress(StateError):
-                    await self._note(name_of(each.record, each.grader), result, cost_usd)
+                    await self._take(each)
+                finally:
+                    self._asking -= 1
+                    if not self._asking:
+                        self._is_idle.set()
             self._has_work.clear()
             await self._has_work.wait()
+
+    async def _take(self, each: _Waiting) -> None:
+        card, cost_usd = each.grader.card, 0.0
+        try:
+            result, cost_usd = await self._judge(each)
+        except StateError:
+            result = "unavailable"
+        except UNREADABLE as error:
+            _LOG.warning("the judge %s failed: %s", card, error)
+            result = "failed"
+        self._count(card, result, cost_usd)
+        with contextlib.suppress(StateError):
+            await self._note(name_of(each.record, each.grader), result, cost_usd)
 
     async def _judge(self, each: _Waiting) -> tuple[Result, float]:
         """The result of one answer, and its cost in US dollars."""
@@ -186,9 +205,8 @@ class Judges:
         """Store the verdict beside the record, with the propensity, for whoever estimates from it later."""
         if self._open_store is None or not self._active().config.records.enabled:
             return
-        given = Feedback(
-            *(record.id, judged.value, self._clock(), JUDGE), comment=f"by {card}", propensity=judged.propensity
-        )
+        source = judges_source(card)
+        given = Feedback(record.id, judged.value, self._clock(), source, propensity=judged.propensity)
         for _ in range(_LOOKS):
             try:
                 await asyncio.to_thread(_added, self._open_store, given)
@@ -220,9 +238,11 @@ class Judges:
             response = await self._dispatcher.send_first_healthy((card,), call, None, begin)
         except PulvinarError as error:
             _LOG.warning("the judge %s failed: %s", card.id, error)
+            return None
+        finally:
+            # Also where this gateway ends meanwhile.
             if not begun:
                 charge.cost_usd = 0.0
-            return None
         usage = booked_usage(response, "chat", body)
         cost_usd = None if usage is None else cost_of(card, usage)
         if cost_usd is not None:

@@ -18,7 +18,7 @@ from router.gateway.learning.answer_copy import UNREADABLE, AnswerCopy, Reading,
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
-from router.store.records.feedback import JUDGE, OPERATOR, Feedback, Stored
+from router.store.records.feedback import OPERATOR, Feedback, Stored, is_of_judge
 from router.store.records.protocol import RecordStore
 from router.store.records.record import Record
 from router.store.state.protocol import StateError
@@ -71,7 +71,9 @@ class Learner:
         self._memories, self._active, self._read_records = memories, active, read_records
         self._count, self._clock, self._watch = count, clock, watch
         self._waiting: collections.deque[_Judged | _Unread] = collections.deque()
-        self._has_work = asyncio.Event()
+        self._has_work, self._is_idle = asyncio.Event(), asyncio.Event()
+        self._is_idle.set()
+        self._is_ending = False
         self._signals = Signals()
         self._recent: collections.OrderedDict[str, Record] = collections.OrderedDict()
 
@@ -134,6 +136,12 @@ class Learner:
                 signals = [shown] if shown is not None and shown.weight > 0 else []
                 for judged in (*reading.judged, *signals):
                     self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
+            self._is_idle.set()
+
+    async def finish(self) -> None:
+        """Wait until everything is learned that has been taken, and take nothing more from the store."""
+        self._is_ending = True
+        await self._is_idle.wait()
 
     async def watch(self) -> None:
         """Take the feedback that commands have stored, every few seconds, until cancelled.
@@ -141,7 +149,7 @@ class Learner:
         What is taken counts once, whichever gateway takes it. It is taken a little at a time, since it is lost where
         this process is killed before it has learned it.
         """
-        while self._take_waiting is not None:
+        while self._take_waiting is not None and not self._is_ending:
             taken: list[Feedback] = []
             if len(self._waiting) < _TAKEN:
                 try:
@@ -158,6 +166,7 @@ class Learner:
             self._count(waiting.judged.kind if isinstance(waiting, _Judged) else waiting.kind, "dropped")
             return
         self._waiting.append(waiting)
+        self._is_idle.clear()
         self._has_work.set()
 
     async def _reading(self, each: _Unread) -> Reading:
@@ -220,5 +229,6 @@ class Learner:
             return False
         with records:
             of_record = records.feedback_of(feedback.record)
-        of_key = [each for each in of_record if each.key == feedback.key and each.source not in (OPERATOR, JUDGE)]
+        clients = (each for each in of_record if each.source != OPERATOR and not is_of_judge(each.source))
+        of_key = [each for each in clients if each.key == feedback.key]
         return bool(of_key) and of_key[0].source != feedback.source

@@ -12,7 +12,6 @@ from router.compose.run import Brief, Forecasts
 from router.compose.run.brief import mark_of
 from router.compose.run.kinds.chain import marked_reading, prompt_of
 from router.compose.run.kinds.panel import writers_task
-from router.compose.split import split
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Reroute, Samples, Segments
 from router.dispatch.costs import Bounds
@@ -97,6 +96,9 @@ def calls_of_plan(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -
         case Chain():
             return _stages(spec, cards)
         case Segments():
+            # Imported here because it compiles long patterns, which few policies have a use for.
+            from router.compose.split import split
+
             parts = split("\n".join(newest_human_texts(body))).segments
             # Which card answers which part is decided later; those that may are asked in turn.
             asked = [members[number % len(members)] for number in range(max(len(parts), len(members)))]

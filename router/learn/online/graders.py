@@ -8,7 +8,6 @@ from typing import Any
 from router.compose.validators import failure_of
 from router.decide.plans.spec import Validators
 from router.decide.policy import ExactGrader, JsonSchemaGrader, RegexGrader
-from router.learn.onboarding.graders import grade
 from router.learn.online.outcomes import JudgedAnswer
 from router.wire.reading.whole_answers import WholeAnswer
 
@@ -29,6 +28,9 @@ def judge(
         answers = grader.answers.get(prompt.strip())
         if answers is None:
             return None
+        # Imported here because it compiles long patterns, which the other graders have no use for.
+        from router.learn.onboarding.graders import grade
+
         return JudgedAnswer(grade(grader.read, answer.text, answers).score, "grader.exact", "grader")
     if isinstance(grader, JsonSchemaGrader) and grader.schema == "request" and asked_schema is None:
         return None

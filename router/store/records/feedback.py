@@ -23,7 +23,9 @@ MAX_SOURCES = 16
 OPERATOR = "operator"
 """The source of the operator's own judgement, which no client may state."""
 JUDGE = "judge"
-"""The source of the verdicts of cards that a policy lets judge answers. No client may state it, either."""
+"""The verdict of a card that a policy lets judge answers has the source `judge:CARD`, which no client can state. The
+word alone was the source of all of them once; clients may not state it, either.
+"""
 
 
 class Feedback(Struct, frozen=True, omit_defaults=True):
@@ -85,6 +87,16 @@ class FeedbackStore(Protocol):
         """Feedback that a gateway is to learn from, oldest first: each is returned once, whoever asks. Raises
         DatabaseError.
         """
+
+
+def judges_source(card: str) -> str:
+    """The source of the verdicts of the card with this id."""
+    return f"{JUDGE}:{card}"
+
+
+def is_of_judge(source: str) -> bool:
+    """Whether a card that a policy lets judge answers is the source."""
+    return source == JUDGE or source.startswith(f"{JUDGE}:")
 
 
 def value_of(value: float | None, verdict: Verdict | None) -> float:

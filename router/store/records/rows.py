@@ -9,7 +9,7 @@ import msgspec
 
 from router.errors import CallerError
 from router.store.database import DatabaseError
-from router.store.records.feedback import Feedback
+from router.store.records.feedback import JUDGE, Feedback, judges_source
 from router.store.records.protocol import Filter
 from router.store.records.record import Record
 
@@ -25,6 +25,7 @@ BATCH = 500
 """How many rows are read at once."""
 
 _MAX_INTEGER = 2**63 - 1
+_BY = "by "
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Record)
 
@@ -72,6 +73,9 @@ def record_in(row: Sequence[Any], database: str) -> Record:
 def feedback_in(row: Sequence[Any]) -> Feedback:
     """The feedback in a row of FEEDBACK_COLUMNS."""
     record, source, at, value, verdict, comment, key, idempotency_key, propensity = row
+    if source == JUDGE and propensity is not None and comment is not None and comment.startswith(_BY):
+        # As verdicts of judges were stored before their source named the card.
+        source, comment = judges_source(comment.removeprefix(_BY)), None
     return Feedback(record, value, at, source, verdict, comment, key, idempotency_key, propensity)
 
 

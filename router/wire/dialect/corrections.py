@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +13,14 @@ from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
 
 Body = Mapping[str, Any]
+# Compiled when a server first sends an error: together they take long, and most gateways see none.
+_compiled = functools.cache(functools.partial(re.compile, flags=re.IGNORECASE))
 _Q = r"[\\\"'`]{0,4}"
 # The paths of fields. They begin where a word does, so that a long word is read once.
 _PATHS = rf"(?<![\w.\[\]])([\w.\[\]]+(?:{_Q}, ?{_Q}[\w.\[\]]+)*)"
 # The errors of servers that reject fields, whose paths are the first group.
 _REJECTED = tuple(
-    re.compile(pattern.replace("~", _Q).replace("PATHS", _PATHS), re.IGNORECASE)
+    pattern.replace("~", _Q).replace("PATHS", _PATHS)
     for pattern in (
         r"unsupported (?:parameter|value): ~PATHS",
         r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? ~PATHS",
@@ -36,19 +39,16 @@ _REJECTED = tuple(
     )
 )
 # The same with the path as a list.
-_LOCATED = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[([^\]]{0,200})\]',
-        r'"loc"\s*:\s*\[([^\]]{0,200})\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
-    )
+_LOCATED = (
+    r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[([^\]]{0,200})\]',
+    r'"loc"\s*:\s*\[([^\]]{0,200})\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
 )
 # These reject one value of a field, or a field beside another; other requests may have it.
 _ONCE = re.compile(r"unsupported value|when thinking|cannot both|tools with|think value|non-streaming", re.IGNORECASE)
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 # The largest output limit of the model.
 _MOST = tuple(
-    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    pattern.replace("~", _Q)
     for pattern in (
         r"at most (\d+) (?:completion|output) tokens",
         r"max_\w*tokens~ must be less than or equal to ~(\d+)",
@@ -60,7 +60,7 @@ _MOST = tuple(
 )
 # The context, and the input that has to fit in it together with the output.
 _ROOM = tuple(
-    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    pattern.replace("~", _Q)
     for pattern in (
         r"context length is (?P<context>\d+) tokens and your request has (?P<input>\d+) input tokens",
         r"context length is (?P<context>\d+) tokens\. however, you requested (?:about )?\d+ tokens "
@@ -79,35 +79,33 @@ _THINKING_OFF = {"thinking": {"type": "disabled"}}
 # What an error calls by another name than the field has.
 _NAMED = {"think": _THINKING_FIELDS, "thinking": _THINKING_FIELDS, "reasoning": _THINKING_FIELDS}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
-_NO_REASONING = re.compile(
-    r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content", re.IGNORECASE
-)
-_ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
-    (re.compile(r"system (?:message|role)s?\b.{0,40}(?:beginning|first)", re.IGNORECASE), {"system": "leading"}),
+_NO_REASONING = r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content"
+_ROWS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    (r"system (?:message|role)s?\b.{0,40}(?:beginning|first)", {"system": "leading"}),
     (
-        re.compile(r"(?:invalid|unexpected|unknown|unsupported).{0,40}\bdeveloper\b", re.IGNORECASE),
+        r"(?:invalid|unexpected|unknown|unsupported).{0,40}\bdeveloper\b",
         {"developer": False},
     ),
     (
-        re.compile(r"sequence, expected a string|content\b.{0,60}should be a valid string", re.IGNORECASE),
+        r"sequence, expected a string|content\b.{0,60}should be a valid string",
         {"plain_texts": True},
     ),
     (
-        re.compile(r"roles must alternate|should alternate with assistant|does not support successive", re.IGNORECASE),
+        r"roles must alternate|should alternate with assistant|does not support successive",
         {"alternating": True},
     ),
     (_NO_REASONING, {"requires_reasoning": True, "thinking_off": _THINKING_OFF}),
     # Alibaba's words, before those of others.
     (
-        re.compile(r"tool_choice parameter does not support .{0,60}thinking", re.IGNORECASE),
+        r"tool_choice parameter does not support .{0,60}thinking",
         {"thinks_with_forced_tool": False, "thinking_off": {"enable_thinking": False}},
     ),
     (
-        re.compile(r"thinking.{0,40} not support this tool_choice", re.IGNORECASE),
+        r"thinking.{0,40} not support this tool_choice",
         {"thinks_with_forced_tool": False, "thinking_off": _THINKING_OFF},
     ),
     (
-        re.compile(r"enable_thinking must be set to false", re.IGNORECASE),
+        r"enable_thinking must be set to false",
         {"thinks": False, "thinking_off": {"enable_thinking": False}},
     ),
 )
@@ -125,7 +123,7 @@ def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
             changes = _added(changes, _without((*path[:-1], field), body, dialect))
     changes |= _limited(error, body, dialect)
     for pattern, row in _ROWS:
-        if pattern.search(error):
+        if _compiled(pattern).search(error):
             changes |= row
     learned = msgspec.structs.replace(dialect, **changes)
     return None if learned == dialect else learned
@@ -145,7 +143,7 @@ def without_signed_thinking(error: str, dialect: Dialect) -> Dialect | None:
 
 def unthinking(error: str, dialect: Dialect) -> Dialect | None:
     """The dialect for a conversation in which reasoning is missing that nobody has; None for another error."""
-    if not dialect.thinks or not dialect.thinking_off or not _NO_REASONING.search(error):
+    if not dialect.thinks or not dialect.thinking_off or not _compiled(_NO_REASONING).search(error):
         return None
     return msgspec.structs.replace(dialect, thinks=False)
 
@@ -157,9 +155,9 @@ def rejected_fields(error: str) -> tuple[str, ...]:
 
 def _rejected_paths(error: str) -> list[tuple[str, ...]]:
     """The paths of what an error rejects: a field, or a part of one, such as of a tool."""
-    named = (match[1] for pattern in _REJECTED for match in pattern.finditer(error))
+    named = (match[1] for pattern in _REJECTED for match in _compiled(pattern).finditer(error))
     paths = [name for names in named for name in re.split(r"[^\w.\[\]]+", names)]
-    paths += [match[1] for pattern in _LOCATED for match in pattern.finditer(error)]
+    paths += [match[1] for pattern in _LOCATED for match in _compiled(pattern).finditer(error)]
     found = (tuple(re.findall(r"\w+", path)) for path in paths)
     return list(dict.fromkeys(path for path in found if path))
 
@@ -170,7 +168,7 @@ def _is_whole_field(path: tuple[str, ...]) -> bool:
 
 def largest_output_limit(error: str) -> int | None:
     """The largest output limit of the model in tokens; None where the error states none."""
-    return next((int(match[1]) for pattern in _MOST if (match := pattern.search(error))), None)
+    return next((int(match[1]) for pattern in _MOST if (match := _compiled(pattern).search(error))), None)
 
 
 def _added(changes: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +188,7 @@ def _limited(error: str, body: Body, dialect: Dialect) -> dict[str, Any]:
 
 def _room_tokens(error: str) -> int | None:
     """The room for the answer beside the input; None where the error states none that is worth an answer."""
-    match = next(filter(None, (pattern.search(error) for pattern in _ROOM)), None)
+    match = next(filter(None, (_compiled(pattern).search(error) for pattern in _ROOM)), None)
     room = int(match["context"]) - int(match["input"]) if match else 0
     return room if room >= _LEAST_ROOM_TOKENS else None
 

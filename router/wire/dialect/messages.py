@@ -9,7 +9,6 @@ from router.formats.json import json_bytes, json_or_none
 from router.wire.chat.transcript import content_of
 from router.wire.dialect.rules import Dialect
 from router.wire.fields import reject
-from router.wire.messages.history import fitting_id
 
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
@@ -164,7 +163,12 @@ def _fit_arguments(arguments: Any) -> Any:
 
 def _fit_id(id_: str, dialect: Dialect) -> str:
     """The id of a tool call in the form that the server accepts: the same for the same id."""
-    return fitting_id(id_, dialect.call_id, dialect.call_id_characters) if dialect.call_id else id_
+    if not dialect.call_id:
+        return id_
+    # Imported here: cards import this module, and the command line needs no other protocol.
+    from router.wire.messages.history import fitting_id
+
+    return fitting_id(id_, dialect.call_id, dialect.call_id_characters)
 
 
 def _with_leading_system(messages: list[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ def test_the_verdict_of_a_judge_is_no_outcome_and_hides_none(tmp_path: Path) -> 
     with SqliteRecords.open(tmp_path) as records, SqliteFeedback.open(tmp_path) as feedback:
         records.add([asked("r0", "ann", spec=spec), asked("r1", "bob", spec=spec)], 1.0)
         feedback.add(Feedback("r0", 0.25, 100.0, source="judge"), of_any_key=True)
-        feedback.add(Feedback("r1", 0.25, 100.0, source="judge"), of_any_key=True)
+        feedback.add(Feedback("r1", 0.25, 100.0, source="judge:haiku"), of_any_key=True)
         feedback.add(Feedback("r0", 1.0, 101.0, key="ann"))
         reader = Reader(spec, 100.0, several_keys=True)
         reader.read(records)

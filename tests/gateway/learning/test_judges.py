@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,12 +56,15 @@ class _Models:
     def reset(self) -> None:
         self.answer, self.status, self.asked = "Paris", 200, []
         self.verdict = lambda code, _: json.dumps({"code": code, "score": 2})
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     async def respond(self, request: Request) -> Response:
         body = await request.json()
         if body["model"] != "judge":
             return JSONResponse(_completion(self.answer))
         self.asked.append(body)
+        await asyncio.to_thread(self.may_answer.wait, 10.0)
         code, material = _read(body)
         text = self.verdict(code, material)
         return JSONResponse(_completion(text) if self.status == 200 else {"error": {"message": "no"}}, self.status)
@@ -138,10 +142,17 @@ async def _spent_usd(folder: Path) -> float:
 
 @contextlib.contextmanager
 def _served(
-    url: str, folder: Path, predictor: Predictor, grader: JudgeGrader, judge: Card | None = None, **policy: Any
+    url: str,
+    folder: Path,
+    predictor: Predictor,
+    grader: JudgeGrader,
+    judge: Card | None = None,
+    others: tuple[Card, ...] = (),
+    **policy: Any,
 ) -> Iterator[_Client]:
     judge = judge or make_card("judge", url, "judge", price=5.0)
-    active = active_with(predictor, url, "observe", [judge], graders=(grader,), **policy)
+    graders = (grader, *(JudgeGrader(each.id, share=1.0) for each in others))
+    active = active_with(predictor, url, "observe", [judge, *others], graders=graders, **policy)
     gateway = Gateway(
         ConfigReloader(lambda _: active, Sources(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE)),
         state=ThreadedState(SqliteState(folder / "state.sqlite")),
@@ -171,7 +182,7 @@ def test_an_answer_is_judged_and_the_verdict_learned_and_stored_with_its_propens
     assert records is not None
     with records:
         (verdict,) = records.feedback_of(id_)
-    assert (verdict.source, verdict.value, verdict.propensity, verdict.key) == ("judge", 0.25, 1.0, None)
+    assert (verdict.source, verdict.value, verdict.propensity, verdict.key) == ("judge:judge", 0.25, 1.0, None)
     tally = client.tally()
     assert (tally.judged, round(tally.cost_usd, 6)) == (1, 0.0021)
     assert round(client.spent_usd(), 6) == 0.0021
@@ -211,6 +222,38 @@ def test_no_call_is_made_whose_worst_case_the_rest_of_the_day_does_not_cover(
         assert client.has("budget", 2)
     assert len(models.asked) == 2
     assert client.spent_usd() <= 0.0145
+
+
+def test_a_gateway_that_ends_learns_what_the_last_requests_have_shown(
+    models: _Models, url: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0)) as client:
+        models.may_answer.clear()
+        client.ask()
+        assert wait_for(lambda: bool(models.asked), 10.0)
+        # When the server ends, the judge is still writing.
+        threading.Timer(0.3, models.may_answer.set).start()
+    text = client.gateway.metrics.exposition()[1].decode()
+    assert 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0' in text
+
+
+def test_each_judge_of_a_policy_has_its_verdict_stored(
+    models: _Models, url: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    scores = iter((2, 5))
+    models.verdict = lambda code, _: json.dumps({"code": code, "score": next(scores)})
+    other = make_card("strict", url, "judge", price=5.0)
+    with _served(url, tmp_path, predictor, JudgeGrader("judge", share=1.0), others=(other,)) as client:
+        id_ = client.ask()
+
+        def stored() -> dict[str, float]:
+            records = FolderBackend(tmp_path).read_records()
+            assert records is not None
+            with records:
+                return {verdict.source: verdict.value for verdict in records.feedback_of(id_)}
+
+        assert wait_for(lambda: len(stored()) > 1, 10.0)
+        assert (set(stored()), set(stored().values())) == ({"judge:judge", "judge:strict"}, {0.25, 1.0})
 
 
 def test_what_a_client_keeps_from_a_card_is_not_sent_to_it_as_a_judge(

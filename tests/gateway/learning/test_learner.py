@@ -9,6 +9,7 @@ from router.gateway.learning.answer_copy import AnswerCopy
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.perceive.predictor import Predictor
+from router.store.records.feedback import Feedback, Stored
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots
 from router.store.state.sqlite import SqliteState
@@ -48,3 +49,29 @@ def test_an_answer_that_cannot_be_read_does_not_end_the_task(predictor: Predicto
 
     asyncio.run(run())
     assert counted == [("grader", "failed"), ("grader", "learned")]
+
+
+def test_at_the_end_everything_that_waits_is_learned_and_nothing_more_is_taken(predictor: Predictor) -> None:
+    active = active_with(predictor)
+    counted: list[tuple[str, str]] = []
+    taken: list[int] = []
+
+    def take(limit: int) -> list[Feedback]:
+        taken.append(limit)
+        return []
+
+    async def run() -> None:
+        memories = Memories(SqliteState(), lambda: active, lambda: _NOW_S)
+        learner = Learner(
+            memories, lambda: active, None, lambda *each: counted.append(each), lambda: _NOW_S, take_waiting=take
+        )
+        for number in range(20):
+            learner.feedback(Stored(Feedback(f"r{number}", 1.0, _NOW_S), "card", is_new=True))
+        task = asyncio.create_task(learner.run())
+        await learner.finish()
+        await learner.watch()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert (len(counted), taken) == (20, [])

@@ -44,6 +44,19 @@ def test_feedback_is_read_back_as_it_was_given(records_of: FolderBackend, store:
         assert list(records.scan_feedback()) == [given]
 
 
+def test_a_verdict_from_before_judges_were_named_is_that_of_the_judge_in_its_comment(
+    records_of: FolderBackend, store: FeedbackStore
+) -> None:
+    old = Feedback("mine", 0.25, AT, "judge", comment="by haiku", propensity=0.05)
+    store.add(old, of_any_key=True)
+    store.add(mine(1.0, source="judge:strict", key=None, propensity=0.05), of_any_key=True)
+    with records_of.archive() as records:
+        assert {each.source: each.comment for each in records.feedback_of("mine")} == {
+            "judge:haiku": None,
+            "judge:strict": None,
+        }
+
+
 def test_the_same_feedback_again_is_stored_once(store: FeedbackStore) -> None:
     store.add(mine())
     again = store.add(mine(at=AT + 60))

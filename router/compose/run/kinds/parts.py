@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router.compose.run.chat import messages_of, newest_of_user, with_messages
-from router.compose.split import Split
 from router.decide.plans.segments import Group
 from router.dispatch import Call
+
+if TYPE_CHECKING:
+    from router.compose.split import Split
 
 _NUMBER = re.compile(r"\W*(\d+)[.):]")
 

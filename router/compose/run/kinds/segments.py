@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,7 +14,6 @@ from router.compose.run.kinds.joined_stream import JoinedStream
 from router.compose.run.kinds.parts import beginning, group_call
 from router.compose.run.member import Members
 from router.compose.run.together import cancelled
-from router.compose.split import Split, split
 from router.decide.plans.segments import Group, plan_segments
 from router.decide.plans.spec import Segments
 from router.dispatch import Call, UpstreamResponse
@@ -24,6 +23,9 @@ from router.formats.json import json_bytes
 from router.wire import CONVERSIONS
 from router.wire.streams.progress import choices_in
 from router.wire.usage.added import with_added
+
+if TYPE_CHECKING:
+    from router.compose.split import Split
 
 
 class Work:
@@ -85,6 +87,9 @@ async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | N
     """The joined answers; the first one live where the client streams. None where a part has no answer, or where one
     card answers the whole prompt.
     """
+    # Imported here because it compiles long patterns, which few policies have a use for.
+    from router.compose.split import split
+
     scores = members.brief.scores
     # Other clients would notice how long it takes to split a long prompt, and to score many parts.
     parts = await asyncio.to_thread(split, members.prompt)
