@@ -235,6 +235,7 @@ def _projection(extension: Any, given: _Given) -> None:
         cards.forecast(
             vector, given.size(), given.chance.choice((np.inf, 0, 50)), 1.0, prices, given.out("f8", 8, padded)
         )
+    cards.qualities(given.array("f4", prompts, width + families), prompts, given.out("f8", prompts, 2, padded))
 
 
 if __name__ == "__main__":

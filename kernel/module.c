@@ -11,7 +11,7 @@
 #define PULVINAR_SOURCES "unknown"
 #endif
 /* Raised with every change of what router/perceive/kernel/__init__.py passes or gets. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define ISA(name) name##_baseline
 #include "arithmetic.h"
@@ -742,6 +742,50 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
     return failed ? NULL : PyFloat_FromDouble(prompt[NOVELTY]);
 }
 
+/* qualities(vectors float32 (prompts, width + families), prompts, out float64 (prompts, 2, padded)): the quality and its
+ * deviation of every card on every prompt. Other threads run meanwhile. */
+static PyObject *cards_qualities(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
+{
+    const Stage *self = (Stage *)object;
+    const Cards *cards = &self->as.cards;
+    const Projection *projection = &((const Stage *)self->other)->as.projection;
+    if (!has_arguments(given, 3))
+        return NULL;
+    Py_ssize_t prompts = PyLong_AsSsize_t(arguments[1]), width = projection->width + cards->families;
+    Py_ssize_t padded = cards->padded;
+    if (prompts < 0 || prompts > PY_SSIZE_T_MAX / 16 / (width + padded)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a number of prompts is out of range");
+        return NULL;
+    }
+    Py_buffer vectors, out;
+    if (get(arguments[0], &vectors, 'f', prompts * width, 0) < 0)
+        return NULL;
+    if (get(arguments[2], &out, 'd', prompts * 2 * padded, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&vectors);
+        return NULL;
+    }
+    double *forecasts = PyMem_Malloc((size_t)(FORECASTS * padded + 1) * sizeof *forecasts);
+    if (forecasts != NULL) {
+        void *state = PyEval_SaveThread();
+        const double *usd = cards->columns + INPUT_USD * padded;
+        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + padded};
+        double prompt[PROFILE + 1 + MOST_TERMS];
+        for (Py_ssize_t i = 0; i < prompts; i++) {
+            const float *vector = (const float *)vectors.buf + i * width;
+            arithmetic->project(projection, vector, prompt);
+            arithmetic->forecast(cards, prompt, vector + projection->width, &request, forecasts);
+            /* Quality and deviation are the first of the forecasts. */
+            memcpy((double *)out.buf + i * 2 * padded, forecasts, (size_t)(2 * padded) * sizeof *forecasts);
+        }
+        PyEval_RestoreThread(state);
+        PyMem_Free(forecasts);
+    }
+    PyBuffer_Release(&vectors);
+    PyBuffer_Release(&out);
+    return forecasts == NULL ? PyErr_NoMemory() : none();
+}
+
 /* ---- module ------------------------------------------------------------------------------------------------------------------- */
 
 /* use(name): the instructions to use, "baseline" or "avx2", so that tests can compare them. */
@@ -771,19 +815,19 @@ static PyObject *instructions(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(arithmetic == &arithmetic_baseline ? "baseline" : "avx2");
 }
 
-#define METHODS(kind, name)                                                                        \
-    static PyMethodDef kind##_methods[] = {                                                        \
-        {#name, (PyCFunction)(void (*)(void))kind##_##name, METH_FASTCALL, NULL}, {NULL, NULL, 0, NULL}}; \
+#define METHOD(kind, name) {#name, (PyCFunction)(void (*)(void))kind##_##name, METH_FASTCALL, NULL}
+#define METHODS(kind, ...)                                                                         \
+    static PyMethodDef kind##_methods[] = {__VA_ARGS__, {NULL, NULL, 0, NULL}};                    \
     static PyType_Slot kind##_slots[] = {{Py_tp_new, (void *)kind##_new},                          \
                                          {Py_tp_dealloc, (void *)stage_dealloc},                   \
                                          {Py_tp_methods, kind##_methods},                          \
                                          {0, NULL}};
-METHODS(pieces, ids)
-METHODS(table, embed)
-METHODS(surface, read)
-METHODS(reading, read)
-METHODS(projection, project)
-METHODS(cards, forecast)
+METHODS(pieces, METHOD(pieces, ids))
+METHODS(table, METHOD(table, embed))
+METHODS(surface, METHOD(surface, read))
+METHODS(reading, METHOD(reading, read))
+METHODS(projection, METHOD(projection, project))
+METHODS(cards, METHOD(cards, forecast), METHOD(cards, qualities))
 
 static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
