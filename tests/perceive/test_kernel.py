@@ -230,14 +230,14 @@ def test_qualities_do_not_read_past_the_vectors(built: ModuleType, compiled: Pre
     interactions = np.ones((compiled.head.skills.in_domain.shape[1], 4))
     cards = built.Cards(compiled.compiled, 0.1, strengths, strengths, interactions, columns)
     vectors = np.zeros((3, compiled.width), np.float32)
-    for given, prompts, out in (
+    for array, prompts, out in (
         (vectors, 4, np.empty((4, 2, 4))),
         (vectors, -1, np.empty((3, 2, 4))),
         (vectors, 3, np.empty((3, 1, 4))),
         (vectors, 1 << 60, np.empty((3, 2, 4))),
     ):
-        with pytest.raises(ValueError, match="expected|out of range"):
-            cards.qualities(given, prompts, out)
+        with pytest.raises(ValueError, match=r"expected|out of range"):
+            cards.qualities(array, prompts, out)
 
 
 def features_of(vectors: Floats) -> Iterator[Features]:
