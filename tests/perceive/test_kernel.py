@@ -240,6 +240,34 @@ def test_qualities_do_not_read_past_the_vectors(built: ModuleType, compiled: Pre
             cards.qualities(array, prompts, out)
 
 
+def test_training_projects_batches_alike(
+    each_set_of_instructions: Iterator[str], compiled: Predictor, specified: Predictor
+) -> None:
+    vectors = compiled.vectors([(text,) for text in (*ODD[:12], *texts(12))])[:, : len(compiled.head.skills.center)]
+    counts = (0, 1, len(vectors))
+    specifications = [specified.projector(vectors[:count]) for count in counts]
+    for _ in each_set_of_instructions:
+        for count, specification in zip(counts, specifications, strict=True):
+            for one, other in zip(compiled.projector(vectors[:count]), specification, strict=True):
+                assert one.tobytes() == other.tobytes()
+
+
+def test_batches_that_do_not_fit_are_refused(built: ModuleType) -> None:
+    ones, cosines = np.ones(8, np.float32), np.zeros((2, 8))
+    for wrong in ((cosines, 3, 1.0, ones, ones), (cosines, 2, 1.0, ones, ones[:4]), (cosines, -1, 1.0, ones, ones)):
+        with pytest.raises(ValueError, match=r"expected|out of range"):
+            built.similarities(*wrong)
+    matrix, out = np.ones((8, 4), np.float32), np.empty((2, 4))
+    for wrong in (
+        (cosines, 3, 8, matrix, out),
+        (cosines, 2, 0, matrix, out),
+        (cosines, 2, 8, matrix[:, :3].copy(), out),
+        (cosines, 2, 8, matrix, out[:1]),
+    ):
+        with pytest.raises(ValueError, match=r"expected|out of range|fit"):
+            built.in_order(*wrong)
+
+
 def features_of(vectors: Floats) -> Iterator[Features]:
     tokens, limits, scales = (1, 0, 90, 5_000, 300_000, 3_000_000), (None, 60, 0), (1.0, 0.1, 7.0)
     for row, vector in enumerate(vectors):
