@@ -221,6 +221,10 @@ def _projection(extension: Any, given: _Given) -> None:
     )
     prompts = given.size(5)
     projection.project(given.array("f4", prompts, width + 9), prompts, given.out("f8", prompts, 6 + skills))
+    center, scale = given.array("f4", count), given.array("f4", count)
+    extension.similarities(given.out("f8", prompts, count), prompts, given.size(), center, scale)
+    rows, matrix = given.array("f8", prompts, embedded), given.array("f4", embedded, directions)
+    extension.in_order(rows, prompts, embedded, matrix, given.out("f8", prompts, directions))
     padded, families = 4 * given.size(8), given.chance.choice((1, 2, 9, 128, 129))
     cards = extension.Cards(
         projection,
@@ -235,6 +239,7 @@ def _projection(extension: Any, given: _Given) -> None:
         cards.forecast(
             vector, given.size(), given.chance.choice((np.inf, 0, 50)), 1.0, prices, given.out("f8", 8, padded)
         )
+    cards.qualities(given.array("f4", prompts, width + families), prompts, given.out("f8", prompts, 2, padded))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@
 #define PULVINAR_SOURCES "unknown"
 #endif
 /* Raised with every change of what router/perceive/kernel/__init__.py passes or gets. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define ISA(name) name##_baseline
 #include "arithmetic.h"
+#include "batches.h"
 #undef ISA
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -27,6 +28,7 @@
 #endif
 #define ISA(name) name##_avx2
 #include "arithmetic.h"
+#include "batches.h"
 #undef ISA
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -51,6 +53,7 @@ static int machine_has_avx2(void)
 #endif
 
 static const Arithmetic *arithmetic = &arithmetic_baseline;
+static const Batches *batches = &batches_baseline;
 
 /* ---- binding ---------------------------------------------------------------------------------------------------- */
 
@@ -742,6 +745,119 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
     return failed ? NULL : PyFloat_FromDouble(prompt[NOVELTY]);
 }
 
+/* qualities(vectors float32 (prompts, width + families), prompts, out float64 (prompts, 2, padded)): the quality and its
+ * deviation of every card on every prompt. Other threads run meanwhile. */
+static PyObject *cards_qualities(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
+{
+    const Stage *self = (Stage *)object;
+    const Cards *cards = &self->as.cards;
+    const Projection *projection = &((const Stage *)self->other)->as.projection;
+    if (!has_arguments(given, 3))
+        return NULL;
+    Py_ssize_t prompts = PyLong_AsSsize_t(arguments[1]), width = projection->width + cards->families;
+    Py_ssize_t padded = cards->padded;
+    if (prompts < 0 || prompts > PY_SSIZE_T_MAX / 16 / (width + padded)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a number of prompts is out of range");
+        return NULL;
+    }
+    Py_buffer vectors, out;
+    if (get(arguments[0], &vectors, 'f', prompts * width, 0) < 0)
+        return NULL;
+    if (get(arguments[2], &out, 'd', prompts * 2 * padded, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&vectors);
+        return NULL;
+    }
+    double *forecasts = PyMem_Malloc((size_t)(FORECASTS * padded + 1) * sizeof *forecasts);
+    if (forecasts != NULL) {
+        void *state = PyEval_SaveThread();
+        const double *usd = cards->columns + INPUT_USD * padded;
+        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + padded};
+        double prompt[PROFILE + 1 + MOST_TERMS];
+        for (Py_ssize_t i = 0; i < prompts; i++) {
+            const float *vector = (const float *)vectors.buf + i * width;
+            arithmetic->project(projection, vector, prompt);
+            arithmetic->forecast(cards, prompt, vector + projection->width, &request, forecasts);
+            /* Quality and deviation are the first of the forecasts. */
+            memcpy((double *)out.buf + i * 2 * padded, forecasts, (size_t)(2 * padded) * sizeof *forecasts);
+        }
+        PyEval_RestoreThread(state);
+        PyMem_Free(forecasts);
+    }
+    PyBuffer_Release(&vectors);
+    PyBuffer_Release(&out);
+    return forecasts == NULL ? PyErr_NoMemory() : none();
+}
+
+/* ---- many prompts ------------------------------------------------------------------------------------------------------------- */
+
+/* similarities(cosines float64 (rows, landmarks), rows, sharpness, center float32 (landmarks,), scale): in place */
+static PyObject *similarities(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    (void)module;
+    if (!has_arguments(given, 5))
+        return NULL;
+    Py_ssize_t rows = PyLong_AsSsize_t(arguments[1]);
+    double sharpness = PyFloat_AsDouble(arguments[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_buffer center, scale, cosines;
+    if (get(arguments[3], &center, 'f', -1, 0) < 0)
+        return NULL;
+    Py_ssize_t count = center.len / 4;
+    int failed = get(arguments[4], &scale, 'f', count, 0) < 0;
+    if (!failed) {
+        failed = rows < 0 || rows > PY_SSIZE_T_MAX / 8 / (count + 1);
+        if (failed)
+            PyErr_SetString(PyExc_ValueError, "a number of prompts is out of range");
+        else
+            failed = get(arguments[0], &cosines, 'd', rows * count, PyBUF_WRITABLE) < 0;
+        if (!failed) {
+            batches->similarities(cosines.buf, (long)rows, (long)count, sharpness, center.buf, scale.buf);
+            PyBuffer_Release(&cosines);
+        }
+        PyBuffer_Release(&scale);
+    }
+    PyBuffer_Release(&center);
+    return failed ? NULL : none();
+}
+
+/* in_order(rows float64 (rows, terms), rows, terms, matrix float32 (terms, columns), out float64 (rows, columns)), where
+ * the number of columns is a multiple of four */
+static PyObject *in_order(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    (void)module;
+    if (!has_arguments(given, 5))
+        return NULL;
+    Py_ssize_t rows = PyLong_AsSsize_t(arguments[1]), terms = PyLong_AsSsize_t(arguments[2]);
+    if (rows < 0 || terms < 1 || rows > PY_SSIZE_T_MAX / 8 / terms) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a number of prompts or terms is out of range");
+        return NULL;
+    }
+    Py_buffer left, matrix, out;
+    if (get(arguments[0], &left, 'd', rows * terms, 0) < 0)
+        return NULL;
+    int failed = get(arguments[3], &matrix, 'f', -1, 0) < 0;
+    if (!failed) {
+        Py_ssize_t columns = matrix.len / 4 / terms;
+        failed = columns * terms * 4 != matrix.len || columns % 4 || rows > PY_SSIZE_T_MAX / 8 / (columns + 1);
+        if (failed)
+            PyErr_SetString(PyExc_ValueError, "the matrix does not fit");
+        else
+            failed = get(arguments[4], &out, 'd', rows * columns, PyBUF_WRITABLE) < 0;
+        if (!failed) {
+            for (Py_ssize_t i = 0; i < rows; i++)
+                batches->in_order((const double *)left.buf + i * terms, matrix.buf, (long)terms, (long)columns,
+                                  (double *)out.buf + i * columns);
+            PyBuffer_Release(&out);
+        }
+        PyBuffer_Release(&matrix);
+    }
+    PyBuffer_Release(&left);
+    return failed ? NULL : none();
+}
+
 /* ---- module ------------------------------------------------------------------------------------------------------------------- */
 
 /* use(name): the instructions to use, "baseline" or "avx2", so that tests can compare them. */
@@ -753,11 +869,13 @@ static PyObject *use(PyObject *module, PyObject *name)
         return NULL;
     if (!strcmp(wanted, "baseline")) {
         arithmetic = &arithmetic_baseline;
+        batches = &batches_baseline;
         return none();
     }
 #if HAS_AVX2
     if (!strcmp(wanted, "avx2") && machine_has_avx2()) {
         arithmetic = &arithmetic_avx2;
+        batches = &batches_avx2;
         return none();
     }
 #endif
@@ -771,19 +889,19 @@ static PyObject *instructions(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(arithmetic == &arithmetic_baseline ? "baseline" : "avx2");
 }
 
-#define METHODS(kind, name)                                                                        \
-    static PyMethodDef kind##_methods[] = {                                                        \
-        {#name, (PyCFunction)(void (*)(void))kind##_##name, METH_FASTCALL, NULL}, {NULL, NULL, 0, NULL}}; \
+#define METHOD(kind, name) {#name, (PyCFunction)(void (*)(void))kind##_##name, METH_FASTCALL, NULL}
+#define METHODS(kind, ...)                                                                         \
+    static PyMethodDef kind##_methods[] = {__VA_ARGS__, {NULL, NULL, 0, NULL}};                    \
     static PyType_Slot kind##_slots[] = {{Py_tp_new, (void *)kind##_new},                          \
                                          {Py_tp_dealloc, (void *)stage_dealloc},                   \
                                          {Py_tp_methods, kind##_methods},                          \
                                          {0, NULL}};
-METHODS(pieces, ids)
-METHODS(table, embed)
-METHODS(surface, read)
-METHODS(reading, read)
-METHODS(projection, project)
-METHODS(cards, forecast)
+METHODS(pieces, METHOD(pieces, ids))
+METHODS(table, METHOD(table, embed))
+METHODS(surface, METHOD(surface, read))
+METHODS(reading, METHOD(reading, read))
+METHODS(projection, METHOD(projection, project))
+METHODS(cards, METHOD(cards, forecast), METHOD(cards, qualities))
 
 static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
@@ -797,8 +915,10 @@ static PyType_Spec specs[] = {
 static int execute(PyObject *module)
 {
 #if HAS_AVX2
-    if (machine_has_avx2())
+    if (machine_has_avx2()) {
         arithmetic = &arithmetic_avx2;
+        batches = &batches_avx2;
+    }
 #endif
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         PyObject *type = PyType_FromModuleAndSpec(module, &specs[i], NULL);
@@ -819,7 +939,11 @@ static int execute(PyObject *module)
 }
 
 static PyMethodDef functions[] = {
-    {"use", use, METH_O, NULL}, {"instructions", instructions, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+    {"use", use, METH_O, NULL},
+    {"instructions", instructions, METH_NOARGS, NULL},
+    {"similarities", (PyCFunction)(void (*)(void))similarities, METH_FASTCALL, NULL},
+    {"in_order", (PyCFunction)(void (*)(void))in_order, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};
 static PyModuleDef definition = {
     {1, NULL}, NULL, 0, NULL, "_kernel", NULL, 0, functions, module_slots, NULL, NULL, NULL};

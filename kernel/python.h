@@ -76,6 +76,8 @@ PY_API PyObject *PyErr_NoMemory(void);
 PY_API PyObject *PyErr_Occurred(void);
 PY_API void PyErr_SetString(PyObject *, const char *);
 PY_API double PyFloat_AsDouble(PyObject *);
+PY_API void PyEval_RestoreThread(void *);
+PY_API void *PyEval_SaveThread(void);
 PY_API PyObject *PyFloat_FromDouble(double);
 PY_API int PyList_Append(PyObject *, PyObject *);
 PY_API PyObject *PyList_GetItem(PyObject *, Py_ssize_t);

@@ -62,4 +62,10 @@ typedef struct {
     void (*forecast)(const Cards *, const double *prompt, const float *reading, const Request *, double *out);
 } Arithmetic;
 
+typedef struct {
+    void (*similarities)(double *cosines, long rows, long count, double sharpness, const float *center,
+                         const float *scale);
+    void (*in_order)(const double *x, const float *matrix, long rows, long columns, double *sums);
+} Batches;
+
 #endif

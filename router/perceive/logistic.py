@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from router.perceive import kernel
 from router.perceive.ability.acceptance import (
     AcceptanceParameters,
     Strength,
@@ -14,7 +16,7 @@ from router.perceive.ability.acceptance import (
 )
 from router.perceive.linear import Quality, deviation_of
 from router.perceive.profile import PromptProfile
-from router.types import Doubles
+from router.types import Doubles, Floats
 
 
 class LogisticQuality:
@@ -52,3 +54,39 @@ class LogisticQuality:
             independent_std=deviation_of(slope * independent),
             compared=quality,
         )
+
+
+class MeasuredQuality:
+    """The qualities of all measured models of a predictor and of the population, on many prompts at once."""
+
+    def __init__(self, parameters: AcceptanceParameters, interactions: Doubles, projection: Any) -> None:
+        """`interactions` `(models + 1, skills)`; the `projection` is bound to the compiled kernel, None with numpy."""
+        means = parameters.strengths(parameters.rated)
+        # How well ratings are known does not count: what these models did is known.
+        strengths = [Strength(mean, np.zeros(len(mean))) for mean in means]
+        self._quality = LogisticQuality(parameters, strengths, interactions)
+        self._models = len(means)
+        self._compiled = None if projection is None else self._bound(projection)
+
+    def _bound(self, projection: Any) -> Any | None:
+        quality, extension = self._quality, kernel.extension()
+        if extension is None or max(quality.strengths.shape[1], quality.interactions.shape[1]) > kernel.MOST_TERMS:
+            return None
+        # Prices, lengths and speeds are not asked for.
+        columns = np.ones((kernel.CARD_COLUMNS, self._models))
+        tables = (quality.strengths.T, quality.variances.T, quality.interactions.T, columns)
+        return extension.Cards(projection, quality.difficulty_variance, *map(kernel.in_lanes, tables))
+
+    def __call__(self, vectors: Floats, profile: Callable[[Floats], PromptProfile]) -> tuple[Doubles, Doubles]:
+        """The quality and its standard deviation `(prompts, models + 1)` for feature vectors that end with a reading;
+        `profile` gives their profiles.
+        """
+        if self._compiled is not None:
+            found = np.empty((len(vectors), 2, self._models + -self._models % 4))
+            self._compiled.qualities(kernel.contiguous(vectors, np.float32), len(vectors), found)
+            return found[:, 0, : self._models], found[:, 1, : self._models]
+        profiles = profile(vectors)
+        singles = (PromptProfile._make(field[row : row + 1] for field in profiles) for row in range(len(vectors)))
+        rows = [(found.quality, found.std) for found in map(self._quality, singles)]
+        quality, deviation = np.array(rows).reshape(-1, 2, self._models).swapaxes(0, 1)
+        return quality, deviation

@@ -23,7 +23,7 @@ from router.cards.facts import facts_of
 from router.errors import ArtifactError
 from router.perceive import kernel
 from router.perceive.ability.ability import Ability, facts_row, profile_of
-from router.perceive.ability.acceptance import family_weights, probability
+from router.perceive.ability.acceptance import family_weights
 from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.ability.local import LocalEvidence, topics_of_vectors
@@ -33,7 +33,7 @@ from router.perceive.features import feature_vectors
 from router.perceive.forecaster import CardPurposes, Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
-from router.perceive.logistic import LogisticQuality
+from router.perceive.logistic import LogisticQuality, MeasuredQuality
 from router.perceive.memory.traffic import TrafficCorrection, correction_for
 from router.perceive.profile import PromptProfile, logarithm_of, share_between
 from router.perceive.purpose.density import TaskMean
@@ -167,15 +167,8 @@ class Predictor:
         prompts = self.profile(vectors)
         tokens = tokens_of(prompts.log_tokens[:, None] + self.head.length_offset)
         if self.acceptance is not None:
-            readings = prompts.readings.astype(np.float64)
-            logits = row_by_row(family_weights(readings), self.acceptance.strengths(self.acceptance.rated).T)
-            interactions = np.array([self._interaction(column) for column in (*range(len(self.models)), None)])
-            known = (1.0 - prompts.ood_probability[:, None]) * self.acceptance.interaction_scale
-            logits += known * row_by_row(prompts.profiles[:, 1:], interactions.T)
-            quality = probability(logits - readings[:, :1])
-            variance = np.square(quality * (1 - quality)) * float(self.acceptance.difficulty_variance)
-            quality = quality.round(6)
-            return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, quality)
+            quality, deviation = self.qualities(vectors)
+            return Expectation(quality, deviation, tokens, prompts.novelty, quality)
         variance = prompts.uncertainty[:, None] * self.head.variance
         variance[:, -1] += self.expectation_variance(prompts, self.population.covariance)
         expected = row_by_row(prompts.profiles, self._abilities.T)
@@ -186,6 +179,10 @@ class Predictor:
             excess = 1.0 - factor_of(self.head.particular, prompts.ood_probability)[:, None]
             compared = quality_of(expected - excess * row_by_row(prompts.profiles, above.T))
         return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, compared)
+
+    def qualities(self, vectors: Floats) -> tuple[Doubles, Doubles]:
+        """The `quality` and `quality_std` of `expect_all`, without the rest of it."""
+        return self.expect_all(vectors)[:2] if self.acceptance is None else self._measured(vectors, self.profile)
 
     def profile(self, vectors: Floats) -> PromptProfile:
         """Profiles of feature vectors `(prompts, width)`: what does not depend on any card."""
@@ -221,6 +218,13 @@ class Predictor:
         """
         variance: Doubles = (row_by_row(prompts.profiles, covariance) * prompts.profiles).sum(axis=1)
         return np.maximum(variance, prompts.ood_probability * float((covariance * self.head.second_moment).sum()))
+
+    @functools.cached_property
+    def _measured(self) -> MeasuredQuality:
+        """The measured models and the population, in the item-response form."""
+        assert self.acceptance is not None
+        interactions = np.array([self._interaction(column) for column in (*range(len(self.models)), None)])
+        return MeasuredQuality(self.acceptance, interactions, self.compiled)
 
     @property
     def reader_id(self) -> str:

@@ -97,13 +97,14 @@ class SkillProjector:
         self._other_precision, self._extra_precision = precision[-1], precision[:-1] - precision[-1]
         self._ood_score = parameters.ood_score.astype(np.float64)
         self._ood_logit = parameters.ood_logit.astype(np.float64)
+        self._is_compiled = kernel.extension() is not None
 
     def __call__(self, vectors: Floats) -> SkillProjection:
         """The skills of feature vectors `(prompts, width)`."""
         standardised, similarities, ood_scores = self.features(vectors)
         probability = self.ood_probability(ood_scores)
         regressors = np.concatenate([np.ones((len(vectors), 1)), standardised, similarities], axis=1)
-        in_domain, out_of_domain = np.split(in_order(regressors, self._in_and_out_of_domain), 2, axis=1)
+        in_domain, out_of_domain = np.split(self._in_order(regressors, self._in_and_out_of_domain), 2, axis=1)
         skills = in_domain + probability[:, None] * (out_of_domain - in_domain)
         return SkillProjection(regressors, skills, probability, self._novelty(ood_scores))
 
@@ -183,6 +184,12 @@ class SkillProjector:
     def similarity(self, cosines: Doubles) -> Doubles:
         """The softmax of the cosines to all landmarks, standardised and clipped."""
         parameters = self.parameters
+        if self._is_compiled and (extension := kernel.extension()) is not None:
+            compiled = np.array(cosines, dtype=np.float64, order="C")
+            arrays = (parameters.similarity_center, parameters.similarity_scale)
+            center, scale = (np.array(np.broadcast_to(array, compiled.shape[1]), np.float32) for array in arrays)
+            extension.similarities(compiled, len(compiled), float(parameters.sharpness[0]), center, scale)
+            return compiled
         softmax = exp((cosines - cosines.max(axis=1, keepdims=True)) * float(parameters.sharpness[0]))
         softmax /= softmax.sum(axis=1, keepdims=True)
         softmax -= parameters.similarity_center
@@ -193,9 +200,19 @@ class SkillProjector:
     def distance(self, vectors: Floats) -> Doubles:
         """The squared Mahalanobis distance of each prompt's topic from the training mean, float64 `(prompts,)`."""
         topics = topics_of(vectors, self.parameters).astype(np.float64)
-        along = np.square(in_order(topics, self._directions)) * self._extra_precision
+        along = np.square(self._in_order(topics, self._directions)) * self._extra_precision
         distance: Doubles = np.square(topics).sum(axis=1) * self._other_precision + along.sum(axis=1)
         return distance
+
+    def _in_order(self, rows: Doubles, matrix: Doubles) -> Doubles:
+        """`in_order` with a matrix of numbers that float32 can hold."""
+        extension = kernel.extension() if self._is_compiled else None
+        if extension is None or not matrix.size:
+            return in_order(rows, matrix)
+        in_lanes = kernel.in_lanes(matrix, np.float32)
+        sums = np.empty((len(rows), in_lanes.shape[1]))
+        extension.in_order(kernel.contiguous(rows, np.float64), *rows.shape, in_lanes, sums)
+        return sums[:, : matrix.shape[1]]
 
     def ood_score(self, distances: Doubles, nearest_cosines: Doubles) -> Doubles:
         """The OOD score of prompts with these distances and these cosines to their nearest landmark."""

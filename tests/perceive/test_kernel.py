@@ -214,6 +214,60 @@ def test_a_batch_has_the_bits_of_single_calls(compiled: Predictor, specified: Pr
         assert all(field[row].tobytes() == of_one[0].tobytes() for field, of_one in zip(profiles, alone, strict=True))
 
 
+def test_the_qualities_of_all_measured_models_are_alike(
+    each_set_of_instructions: Iterator[str], compiled: Predictor, specified: Predictor
+) -> None:
+    vectors = compiled.vectors([(text,) for text in (*ODD[:12], *texts(12))])
+    specification = specified.qualities(vectors)
+    for _ in each_set_of_instructions:
+        for one, other in zip(compiled.qualities(vectors), specification, strict=True):
+            assert np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+            assert len(one[0]) == len(compiled.models) + 1
+
+
+def test_qualities_do_not_read_past_the_vectors(built: ModuleType, compiled: Predictor) -> None:
+    strengths, columns = np.ones((compiled.width - len(compiled.head.skills.center), 4)), np.ones((20, 4))
+    interactions = np.ones((compiled.head.skills.in_domain.shape[1], 4))
+    cards = built.Cards(compiled.compiled, 0.1, strengths, strengths, interactions, columns)
+    vectors = np.zeros((3, compiled.width), np.float32)
+    for array, prompts, out in (
+        (vectors, 4, np.empty((4, 2, 4))),
+        (vectors, -1, np.empty((3, 2, 4))),
+        (vectors, 3, np.empty((3, 1, 4))),
+        (vectors, 1 << 60, np.empty((3, 2, 4))),
+    ):
+        with pytest.raises(ValueError, match=r"expected|out of range"):
+            cards.qualities(array, prompts, out)
+
+
+def test_training_projects_batches_alike(
+    each_set_of_instructions: Iterator[str], compiled: Predictor, specified: Predictor
+) -> None:
+    vectors = compiled.vectors([(text,) for text in (*ODD[:12], *texts(12))])[:, : len(compiled.head.skills.center)]
+    counts = (0, 1, len(vectors))
+    specifications = [specified.projector(vectors[:count]) for count in counts]
+    for _ in each_set_of_instructions:
+        for count, specification in zip(counts, specifications, strict=True):
+            for one, other in zip(compiled.projector(vectors[:count]), specification, strict=True):
+                assert one.tobytes() == other.tobytes()
+
+
+def test_batches_that_do_not_fit_are_refused(built: ModuleType) -> None:
+    ones, cosines = np.ones(8, np.float32), np.zeros((2, 8))
+    for wrong in ((cosines, 3, 1.0, ones, ones), (cosines, 2, 1.0, ones, ones[:4]), (cosines, -1, 1.0, ones, ones)):
+        with pytest.raises(ValueError, match=r"expected|out of range"):
+            built.similarities(*wrong)
+    matrix, out = np.ones((8, 4), np.float32), np.empty((2, 4))
+    for wrong in (
+        (cosines, 3, 8, matrix, out),
+        (cosines, 2, 0, matrix, out),
+        (cosines, 2, 8, matrix[:, :3].copy(), out),
+        (cosines, 2, 8, matrix, out[:1]),
+    ):
+        with pytest.raises(ValueError, match=r"expected|out of range|fit"):
+            built.in_order(*wrong)
+
+
 def features_of(vectors: Floats) -> Iterator[Features]:
     tokens, limits, scales = (1, 0, 90, 5_000, 300_000, 3_000_000), (None, 60, 0), (1.0, 0.1, 7.0)
     for row, vector in enumerate(vectors):

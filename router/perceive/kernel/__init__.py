@@ -19,13 +19,16 @@ from router import settings
 if TYPE_CHECKING:
     from types import ModuleType
 
-INTERFACE = 2
+INTERFACE = 3
 """Of the extension that this module can call: an editable installation may have one of an earlier version."""
 
 VARIABLE = "PULVINAR_KERNEL"
 
 MOST_EMBEDDED, MOST_REGRESSORS, MOST_TERMS, MOST_COLUMNS, MOST_CHARACTERS_OF_WORD = 1024, 4096, 128, 256, 255
 """What the extension has room for; it refuses larger arrays, for which numpy is used."""
+
+CARD_COLUMNS = 20
+"""How many numbers of each card a forecast uses besides its quality."""
 
 PROFILE = 5
 """Where the profile begins in the numbers of a projection: after the length's logarithm, both uncertainties, the

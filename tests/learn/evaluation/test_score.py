@@ -4,11 +4,12 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from router.errors import ConfigurationError
 from router.learn.data import Prompt, RoutingSet
-from router.learn.evaluation.score import _plain_line, write_scores
+from router.learn.evaluation.score import lines_of, write_scores
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
 
@@ -50,10 +51,19 @@ def test_the_error_names_a_file_that_cannot_be_written(predictor: Predictor, tmp
 
 
 def test_lines_are_those_of_the_csv_module() -> None:
-    rows = [[0.5, 1.0, 0.123457], [0.999999, 0.0001, 0.1], [1e-06, 0.5, 0.25], []]
-    for prompt_id in ("a-1", 'with "quotes"', "a,b", ""):
-        for row in rows:
-            expected = io.StringIO()
-            csv.writer(expected, lineterminator="\n").writerow([prompt_id, *row])
-            assert _plain_line(prompt_id, row) in (None, expected.getvalue())
-    assert _plain_line("a-1", rows[0]) == "a-1,0.5,1.0,0.123457\n"
+    rng = np.random.default_rng(0)
+    tables = [
+        np.array([[0.5, 1.0, 0.123457], [0.999999, 0.0001, 0.1], [1e-06, 0.5, 0.25], [0.25, 0.5, 0.1234567]]),
+        np.array([[0.0, 0.5], [np.nan, 0.5], [-0.5, 1.5], [0.00011, 0.1001]]),
+        rng.random((200, 5)).round(6),
+        (rng.random((200, 5)) ** 8).round(6),
+        np.arange(1_000_001).reshape(-1, 1)[::97] / 1e6,
+        np.empty((4, 0)),
+    ]
+    for table in tables:
+        ids = ["a-1", 'with "quotes"', "a,b", "", *map(str, range(len(table)))][: len(table)]
+        expected = io.StringIO()
+        csv.writer(expected, lineterminator="\n").writerows(
+            [name, *row] for name, row in zip(ids, table.tolist(), strict=True)
+        )
+        assert lines_of(ids, table) == expected.getvalue().encode()
