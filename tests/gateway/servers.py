@@ -163,7 +163,7 @@ class _ShortSleeps:
         await asyncio.sleep(seconds / 20)
 
 
-uvicorn.server.asyncio = _ShortSleeps()  # type: ignore[assignment]
+uvicorn.server.asyncio = _ShortSleeps()  # type: ignore[attr-defined,assignment]
 
 
 @contextlib.contextmanager
