@@ -18,7 +18,10 @@ from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
-from tests import postgres
+from tests import groups, postgres
+from tests.process_state import no_test_changes_the_process, one_tls_context
+
+__all__ = ["no_test_changes_the_process", "one_tls_context"]
 
 ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
 MODELS = ("calculator", "poet", "generalist")
@@ -54,16 +57,24 @@ _SAMPLED = ("tests/faults/test_fault_matrix.py", "tests/compose/run/test_faults.
 _ONE_OF = 3
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # The groups of a parallel run start in the order of the tests, and not those with the most tests first.
+    config.option.loadscopereorder = False
+
+
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what CI does not run; `.ci/run` sets the variable CI."""
-    if "CI" not in os.environ:
-        return
-    left_out = [
-        item for item in items if item.nodeid.startswith(_SAMPLED) and zlib.crc32(item.nodeid.encode()) % _ONE_OF
-    ]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    """Leave out what CI does not run; `.ci/run` sets the variable CI. Group the tests of a parallel run."""
+    if "CI" in os.environ:
+        left_out = {
+            item for item in items if item.nodeid.startswith(_SAMPLED) and zlib.crc32(item.nodeid.encode()) % _ONE_OF
+        }
+        if left_out:
+            config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+            items[:] = [item for item in items if item not in left_out]
+    if config.getoption("loadgroup", default=False):
+        groups.group(items)
 
 
 def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:
