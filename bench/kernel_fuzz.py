@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import os
 import random
@@ -167,7 +168,7 @@ def _pieces(extension: Any, given: _Given) -> None:
     pieces = _bound_pieces(extension, given)
     for _ in range(3):
         text = given.text()
-        found = _remembering(given, lambda memo, text=text: pieces.ids(text, memo))
+        found = _remembering(given, functools.partial(pieces.ids, text))
         assert isinstance(found, bytes)
         assert len(found) % 8 == 0
 
@@ -223,8 +224,12 @@ def _prompts(extension: Any, given: _Given) -> None:
         turns, context = given.chance.choice((0, 1, 10**9, -1)), (given.chance.choice((0, 1, 10**6)), 1, True)
         out = given.out("f4", embedded + width + (readings if has_reading else 0))
         arguments = (texts, weights, given.chance.choice((joined, joined, "another")), turns, *context)
-        found = _remembering(given, lambda memo, arguments=arguments, out=out: prompts.read(*arguments, memo, out))
+        found = _remembering(given, functools.partial(_read_to, prompts, arguments, out))
         assert isinstance(found, int)
+
+
+def _read_to(prompts: Any, arguments: tuple[Any, ...], out: Any, memo: dict[str, object]) -> Any:
+    return prompts.read(*arguments, memo, out)
 
 
 def _landmarks(given: _Given, count: int, embedded: int) -> tuple[Any, ...]:

@@ -26,8 +26,8 @@ from router.loading import load_predictor
 from router.perceive import kernel
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
+from router.perceive.kernel.words import END, FIRST
 from router.perceive.predictor import Predictor
-from router.perceive.text.characters import END, FIRST
 from router.perceive.text.encoder import StaticEncoder
 from router.types import Features, Floats, Forecast
 

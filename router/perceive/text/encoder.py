@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,9 +24,8 @@ from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
-from router.perceive import kernel
 from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
-from router.perceive.text.characters import known_characters
+from router.perceive.kernel.words import bound
 from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
 from router.types import Floats, Indices
 
@@ -41,9 +40,6 @@ _FREQUENT_TOKENS = 6_000
 
 _MIN_SPARSE_TEXTS, _BATCH_TEXTS = 32, 512
 _MEMO_CHARACTERS = 400_000
-_BERT = ("WordPiece", "BertNormalizer", "BertPreTokenizer")
-_MOST_SPECIALS, _LONGEST_SPECIAL = 8, 16
-"""The words that the tokenizer does not split, of which the compiled kernel has a list."""
 _PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _ENTRY_CHARACTERS = 8
 """The cost of one memo entry in addition to its characters, so that many short words are bounded too."""
@@ -107,7 +103,7 @@ class StaticEncoder:
         self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
-        self.bound = _bound(rows, scales, tokenizer, lexicon)
+        self.bound = bound(rows, scales, tokenizer, lexicon)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another machine starts without what this one has memorised.
@@ -306,72 +302,6 @@ def unit(vector: Floats) -> Floats:
     """`vector` scaled to length one; the zero vector stays zero."""
     norm = math.sqrt(np.add.reduce(np.square(vector)))
     return vector / np.float32(norm) if norm > 0 else vector
-
-
-class Bound(NamedTuple):
-    """The word pieces and the table of vectors, bound to the compiled kernel."""
-
-    pieces: Any
-    table: Any
-
-
-def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon: Lexicon) -> Bound | None:
-    """None where numpy is used, as for what the kernel cannot read."""
-    if (extension := kernel.extension()) is None or rows.shape[1] > kernel.MOST_EMBEDDED or np.intp(0).itemsize != 8:
-        return None
-    # Several times faster than to ask the tokenizer for its vocabulary.
-    try:
-        stated = msgspec.json.decode(tokenizer.to_str(), type=_Stated)
-    except msgspec.ValidationError:
-        # A vocabulary of another kind of model.
-        return None
-    model, specials = stated.model, tuple(token.content for token in stated.added_tokens)
-    unknown = model.vocab.get(model.unk_token)
-    if (model.type, stated.normalizer.type, stated.pre_tokenizer.type) != _BERT or unknown is None:
-        return None
-    if not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
-        return None
-    if len(specials) > _MOST_SPECIALS or any(token[:1] != "[" or len(token) > _LONGEST_SPECIAL for token in specials):
-        return None
-    pieces = [""] * (1 + max(model.vocab.values()))
-    for piece, number in model.vocab.items():
-        pieces[number] = piece
-    return Bound(
-        extension.Pieces(
-            pieces,
-            model.continuing_subword_prefix,
-            unknown,
-            model.max_input_chars_per_word,
-            known_characters(tokenizer),
-            specials,
-        ),
-        extension.Table(kernel.contiguous(rows, np.int8), kernel.contiguous(scales, np.float32), *lexicon.stored),
-    )
-
-
-class _Model(Struct):
-    """The model of a tokenizer; other kinds than WordPiece state other things."""
-
-    type: str = ""
-    vocab: dict[str, int] = {}
-    unk_token: str = ""
-    continuing_subword_prefix: str = ""
-    max_input_chars_per_word: int = 0
-
-
-class _Step(Struct):
-    type: str = ""
-
-
-class _AddedToken(Struct):
-    content: str
-
-
-class _Stated(Struct):
-    model: _Model
-    normalizer: _Step
-    pre_tokenizer: _Step
-    added_tokens: tuple[_AddedToken, ...] = ()
 
 
 def _joined(pieces: Mapping[str, bytes], words: Sequence[str]) -> Indices:
