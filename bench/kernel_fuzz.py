@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import os
 import random
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,7 @@ def load(extension: Path) -> Any:
 def fuzz(extension: Any, seconds: float, seed: int) -> int:
     """Call everything for so long; returns the number of calls."""
     given, end, calls = _Given(random.Random(seed)), time.monotonic() + seconds, 0
-    stages = (_pieces, _table, _surface, _reading, _projection)
+    stages = (_pieces, _table, _prompts, _reading, _projection)
     while time.monotonic() < end:
         for name in ("baseline", "avx2"):
             with contextlib.suppress(ValueError):
@@ -140,34 +142,63 @@ class _Given:
         return array if self.chance.random() > 0.02 else self.array(kind, *shape)
 
 
-def _pieces(extension: Any, given: _Given) -> None:
+def _bound_pieces(extension: Any, given: _Given) -> Any:
     vocabulary = [
         "[UNK]",
         *("".join(given.chance.choices("#abcK01é", k=given.size(12))) for _ in range(given.size(60))),
     ]
-    pieces = extension.Pieces(
-        vocabulary, given.chance.choice(("##", "", "#")), 0, given.chance.choice((1, 5, 100, 255))
-    )
+    characters = given.numbers.integers(0, 4, size=(0x2800 - 0x80, 3)).astype(np.int32)
+    characters[:, 1:] = given.numbers.integers(0, given.chance.choice((1, 0x10000)), size=(0x2800 - 0x80, 2))
+    if given.chance.random() < 0.02:
+        characters.flat[0] = given.chance.choice((-1, 4, 2**31 - 1))
+    specials = given.chance.choice(((), ("[x]", "[B"), ("[" * 17,), ("x",), ("[",) * 9))
+    prefix, most = given.chance.choice(("##", "", "#")), given.chance.choice((1, 5, 100, 255, 256, 257))
+    return extension.Pieces(vocabulary, prefix, 0, most, characters, specials)
+
+
+def _remembering(given: _Given, read: Callable[[dict[str, object]], Any]) -> Any:
     memo: dict[str, object] = {}
+    while isinstance(found := read(memo), list):
+        ids = (given.numbers.integers(0, given.chance.choice((3, 60)), size=given.size(400)) for _ in found)
+        memo.update(zip(found, (of_word.astype(np.int64).tobytes() for of_word in ids), strict=True))
+    return found
+
+
+def _pieces(extension: Any, given: _Given) -> None:
+    pieces = _bound_pieces(extension, given)
     for _ in range(3):
         text = given.text()
-        found = pieces.ids(text, memo)
-        if isinstance(found, list):
-            memo.update((word, bytes(8 * given.size(400))) for word in found)
-            found = pieces.ids(text, memo)
+        found = _remembering(given, functools.partial(pieces.ids, text))
         assert isinstance(found, bytes)
         assert len(found) % 8 == 0
 
 
+def _bound_table(extension: Any, given: _Given, tokens: int, embedded: int) -> Any:
+    entries, of_entry = given.size(), given.chance.choice((0, 1, 4))
+    return extension.Table(
+        given.array("i1", tokens, embedded),
+        given.array("f4", tokens),
+        (given.numbers.integers(0, tokens + 1, size=(entries, of_entry)) % max(tokens, 1)).astype(np.uint16),
+        given.numbers.integers(0, 256, size=(entries, of_entry)).astype(np.uint8),
+        entries,
+        given.size(),
+        given.chance.choice((1, 1, max(tokens // 2, 1), tokens)),
+        given.chance.choice((1, 10, 1 << 24)),
+    )
+
+
 def _table(extension: Any, given: _Given) -> None:
     tokens, embedded = given.size(), given.chance.choice((0, 1, 7, 8, 32, 40, 384, 1024, 1025))
-    table = extension.Table(given.array("i1", tokens, embedded), given.array("f4", tokens))
-    ids = given.numbers.integers(-1, tokens + 1, size=given.size()).astype(np.int64)
-    table.embed(ids.tobytes() if given.chance.random() < 0.9 else b"x" * given.size(), given.out("f4", embedded))
-    table.embed(np.clip(ids, 0, max(tokens - 1, 0)), given.out("f4", embedded))
+    table = _bound_table(extension, given, tokens, embedded)
+    for beyond in (0, 0, 40, 2**30):
+        ids = given.numbers.integers(-1 if beyond else 0, max(tokens + beyond, 1), size=given.size()).astype(np.int64)
+        with contextlib.suppress(ValueError, BufferError):
+            table.embed(
+                ids.tobytes() if given.chance.random() < 0.9 else b"x" * given.size(), given.out("f4", embedded)
+            )
 
 
-def _surface(extension: Any, given: _Given) -> None:
+def _bound_surface(extension: Any, given: _Given) -> tuple[Any, int]:
     def strings(most: int) -> tuple[str, ...]:
         return tuple(
             "".join(given.chance.choices("ab(\n`dK ", k=given.size(17))) or "ab" for _ in range(given.size(most))
@@ -176,9 +207,29 @@ def _surface(extension: Any, given: _Given) -> None:
     codes, phrases = strings(20), strings(12)
     openings = tuple((word, given.chance.randrange(9)) for word in strings(8))
     surface = extension.Surface(given.array("u1", 0x10000) % 20, codes, phrases, openings, 9)
-    width = 3 + 15 + 9 + 9 + len(phrases) + 5
-    for _ in range(3):
-        surface.read(given.text(), given.chance.choice((0, 1, 10**9, -1)), given.out("f4", width))
+    return surface, 3 + 15 + 9 + 9 + len(phrases) + 5
+
+
+def _prompts(extension: Any, given: _Given) -> None:
+    surface, width = _bound_surface(extension, given)
+    pieces, tokens, embedded = _bound_pieces(extension, given), 70, given.chance.choice((1, 8, 33, 384))
+    table, readings = _bound_table(extension, given, tokens, embedded), given.chance.choice((2, 9))
+    reading = _bound_reading(extension, given, embedded, width, readings)
+    has_reading = given.chance.random() < 0.8
+    prompts = extension.Prompts(pieces, table, surface, reading if has_reading else None)
+    for _ in range(4):
+        texts = tuple(given.text() * given.chance.choice((1, 1, 8)) for _ in range(given.chance.choice((1, 1, 2, 6))))
+        joined = texts[0] if len(texts) == 1 else "\n".join(texts)
+        weights = tuple(given.chance.choice((1.0, 0.3, np.nan)) for _ in texts)
+        turns, context = given.chance.choice((0, 1, 10**9, -1)), (given.chance.choice((0, 1, 10**6)), 1, True)
+        out = given.out("f4", embedded + width + (readings if has_reading else 0))
+        arguments = (texts, weights, given.chance.choice((joined, joined, "another")), turns, *context)
+        found = _remembering(given, functools.partial(_read_to, prompts, arguments, out))
+        assert isinstance(found, int)
+
+
+def _read_to(prompts: Any, arguments: tuple[Any, ...], out: Any, memo: dict[str, object]) -> Any:
+    return prompts.read(*arguments, memo, out)
 
 
 def _landmarks(given: _Given, count: int, embedded: int) -> tuple[Any, ...]:
@@ -187,9 +238,12 @@ def _landmarks(given: _Given, count: int, embedded: int) -> tuple[Any, ...]:
 
 
 def _reading(extension: Any, given: _Given) -> None:
-    embedded, further, count = given.chance.choice((1, 8, 33, 384)), given.size(), 1 + given.size()
-    dense, readings, points = embedded + further + 4, given.chance.choice((1, 2, 9)), 1 + given.size(17)
-    reading = extension.Reading(
+    _bound_reading(extension, given, given.chance.choice((1, 8, 33, 384)), given.size(), given.chance.choice((1, 2, 9)))
+
+
+def _bound_reading(extension: Any, given: _Given, embedded: int, further: int, readings: int) -> Any:
+    count, dense, points = 1 + given.size(), embedded + further + 4, 1 + given.size(17)
+    return extension.Reading(
         *_landmarks(given, count, embedded),
         given.array("f8", dense),
         given.array("f8", dense),
@@ -197,10 +251,8 @@ def _reading(extension: Any, given: _Given) -> None:
         given.array("f8", readings),
         np.sort(given.array("f8", points)),
         given.array("f8", points),
-        np.zeros((2**15, readings), np.float32),
+        given.numbers.normal(size=(2**15, readings)).astype(np.float16),
     )
-    context = given.chance.choice((0, 1, 10**6)), 1, given.chance.random() < 0.5, 1
-    reading.read(given.text(), given.array("f4", dense - 4), *context, given.out("f4", readings))
 
 
 def _projection(extension: Any, given: _Given) -> None:

@@ -1,53 +1,6 @@
 /* The arithmetic of a decision, compiled once for every instruction set: ISA(name) names the copy. */
 
-static void ISA(embed)(const Table *table, const int64_t *ids, long count, float *out)
-{
-    long embedded = table->embedded, column = 0;
-    /* Rows are added in the order of the tokens, in registers for 32 columns at a time. */
-    for (; column + 32 <= embedded; column += 32) {
-        float sums[32] = {0};
-#define STEP(lane) sums_##lane += row_##lane * scales
-        float8 sums_0 = {0}, sums_1 = {0}, sums_2 = {0}, sums_3 = {0};
-        for (long i = 0; i < count; i++) {
-            const int8_t *row = table->rows + ids[i] * embedded + column;
-            float scale = table->scales[ids[i]], floats[32];
-            float8 scales = {scale, scale, scale, scale, scale, scale, scale, scale}, row_0, row_1, row_2, row_3;
-            if (i + 4 < count)
-                __builtin_prefetch(table->rows + ids[i + 4] * embedded + column);
-            for (int j = 0; j < 32; j++)
-                floats[j] = (float)row[j];
-            memcpy(&row_0, floats, 32);
-            memcpy(&row_1, floats + 8, 32);
-            memcpy(&row_2, floats + 16, 32);
-            memcpy(&row_3, floats + 24, 32);
-            STEP(0);
-            STEP(1);
-            STEP(2);
-            STEP(3);
-        }
-#undef STEP
-        memcpy(sums, &sums_0, 32);
-        memcpy(sums + 8, &sums_1, 32);
-        memcpy(sums + 16, &sums_2, 32);
-        memcpy(sums + 24, &sums_3, 32);
-        memcpy(out + column, sums, sizeof sums);
-    }
-    for (; column < embedded; column++) {
-        float sum = 0;
-        for (long i = 0; i < count; i++) {
-            float product = (float)table->rows[ids[i] * embedded + column] * table->scales[ids[i]];
-            sum += product;
-        }
-        out[column] = sum;
-    }
-    float squares[MOST_EMBEDDED];
-    for (long i = 0; i < embedded; i++)
-        squares[i] = out[i] * out[i];
-    float norm = (float)sqrt((double)sum_of_floats(squares, embedded));
-    if (norm > 0)
-        for (long i = 0; i < embedded; i++)
-            out[i] /= norm;
-}
+#include "rows.h"
 
 /* sums[c] = x[0] * matrix[0][c] + x[1] * matrix[1][c] …, in this order; `columns` is a multiple of four. Matrices of
  * float32, which are exact in float64, take half of the cache.
@@ -391,4 +344,4 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
     }
 }
 
-static const Arithmetic ISA(arithmetic) = {ISA(embed), ISA(read), ISA(project), ISA(forecast)};
+static const Arithmetic ISA(arithmetic) = {ISA(embed), ISA(sum_of_grams), ISA(read), ISA(project), ISA(forecast)};

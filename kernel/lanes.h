@@ -14,8 +14,7 @@
 typedef double double4 __attribute__((vector_size(32)));
 typedef int64_t long4 __attribute__((vector_size(32)));
 typedef float float8 __attribute__((vector_size(32)));
-
-
+typedef uint32_t uint32x8 __attribute__((vector_size(32)));
 
 /* The greatest numbers of columns and terms that have buffers on the stack; binding checks them. */
 enum { MOST_EMBEDDED = 1024, MOST_REGRESSORS = 4096, MOST_COLUMNS = 256, MOST_TERMS = 128 };
@@ -98,6 +97,18 @@ static inline double exp_of(double x)
     }
 PAIRWISE(sum_of_floats, float)
 PAIRWISE(sum_of_doubles, double)
+
+/* As numpy: a vector of zeros stays. */
+static inline void to_length_one(float *vector, long size)
+{
+    float squares[MOST_EMBEDDED];
+    for (long i = 0; i < size; i++)
+        squares[i] = vector[i] * vector[i];
+    float norm = (float)sqrt((double)sum_of_floats(squares, size));
+    if (norm > 0)
+        for (long i = 0; i < size; i++)
+            vector[i] /= norm;
+}
 
 /* Linear between ascending points, and constant beyond them. */
 static inline double interpolated(double x, const double *points, const double *values, long count)

@@ -10,8 +10,6 @@
 #ifndef PULVINAR_SOURCES
 #define PULVINAR_SOURCES "unknown"
 #endif
-/* Raised with every change of what router/perceive/kernel/__init__.py passes or gets. */
-#define INTERFACE 3
 
 #define ISA(name) name##_baseline
 #include "arithmetic.h"
@@ -58,12 +56,24 @@ static const Batches *batches = &batches_baseline;
 /* ---- binding ---------------------------------------------------------------------------------------------------- */
 
 enum { MOST_BUFFERS = 16 };
+enum { PIECES, TABLE, SURFACE, READING, PROJECTION, CARDS, PROMPTS, TYPES };
+static PyTypeObject *types[TYPES];
+
+/* What one call reads a prompt with; `reading` is NULL without a reader. `dense` is the width without its reading. */
+typedef struct {
+    const Vocabulary *vocabulary;
+    const Table *table;
+    const Surface *surface;
+    const Reading *reading;
+    long dense, width;
+    char *kept;
+} Prompts;
 
 typedef struct {
     PyObject_HEAD
     int bound;
     Py_buffer buffers[MOST_BUFFERS];
-    PyObject *other;
+    PyObject *others[4];
     void *freed[4];
     union {
         Table table;
@@ -72,6 +82,7 @@ typedef struct {
         Reading reading;
         Projection projection;
         Cards cards;
+        Prompts prompts;
     } as;
 } Stage;
 
@@ -89,8 +100,9 @@ static void stage_dealloc(PyObject *object)
         PyBuffer_Release(&self->buffers[i]);
     for (int i = 0; i < 4; i++)
         PyMem_Free(self->freed[i]);
-    if (self->other != NULL)
-        Py_DecRef(self->other);
+    for (int i = 0; i < 4; i++)
+        if (self->others[i] != NULL)
+            Py_DecRef(self->others[i]);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DecRef((PyObject *)type);
@@ -107,7 +119,10 @@ static int has_format(const Py_buffer *buffer, char kind, Py_ssize_t size)
     return found == kind && !format[1] && buffer->itemsize == size && (uintptr_t)buffer->buf % (size_t)size == 0;
 }
 
-static Py_ssize_t size_of(char kind) { return kind == 'd' || kind == 'q' ? 8 : kind == 'f' ? 4 : 1; }
+static Py_ssize_t size_of(char kind)
+{
+    return kind == 'd' || kind == 'q' ? 8 : kind == 'f' || kind == 'i' ? 4 : kind == 'e' || kind == 'H' ? 2 : 1;
+}
 
 /* A contiguous array of `kind` with `count` numbers (any count where it is negative), or NULL with an exception. */
 static int get(PyObject *object, Py_buffer *buffer, char kind, Py_ssize_t count, int flags)
@@ -158,52 +173,53 @@ static int has_arguments(Py_ssize_t given, Py_ssize_t expected)
     return 0;
 }
 
-/* The code points of a text; `kept` has room for 4,096 and is used where they fit. NULL with an exception. */
-enum { KEPT = 4096 };
-static uint32_t *points_of(PyObject *text, uint32_t *kept, Py_ssize_t *length)
-{
-    if (!is_a(text, UNICODE)) {
-        PyErr_SetString(PyExc_TypeError, "expected a text");
-        return NULL;
-    }
-    *length = PyUnicode_GetLength(text);
-    uint32_t *points = *length < KEPT ? kept : PyMem_Malloc(((size_t)*length + 1) * sizeof *points);
-    if (points == NULL)
-        return (uint32_t *)PyErr_NoMemory();
-    if (PyUnicode_AsUCS4(text, points, *length + 1, 1) == NULL) {
-        if (points != kept)
-            PyMem_Free(points);
-        return NULL;
-    }
-    return points;
-}
-
 /* ---- word pieces -------------------------------------------------------------------------------------------------- */
 
-/* Pieces(pieces: list[str] by id, prefix of continuations, id of the unknown word, most characters of a word) */
+/* Pieces(pieces: list[str] by id, prefix of continuations, id of the unknown word, most characters of a word,
+ *        characters int32 (END_KNOWN - FIRST_KNOWN, 3), what is not split) */
 static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    PyObject *pieces, *of_prefix;
+    PyObject *pieces, *of_prefix, *characters, *specials;
     Py_ssize_t prefix_length, most, unknown;
     (void)keywords;
-    if (!PyArg_ParseTuple(arguments, "OOnn", &pieces, &of_prefix, &unknown, &most))
+    if (!PyArg_ParseTuple(arguments, "OOnnOO", &pieces, &of_prefix, &unknown, &most, &characters, &specials))
         return NULL;
     const char *prefix = PyUnicode_AsUTF8AndSize(of_prefix, &prefix_length);
     if (prefix == NULL)
         return NULL;
-    if (!is_a(pieces, LIST))
-        return refuse(NULL, "the pieces are no list");
+    if (!is_a(pieces, LIST) || !is_a(specials, TUPLE))
+        return refuse(NULL, "the pieces are no list, or what is not split is no tuple");
     Stage *self = new_stage(type);
     if (self == NULL)
         return NULL;
     Vocabulary *vocabulary = &self->as.vocabulary;
     Py_ssize_t count = PyList_Size(pieces), size, bytes = 0;
-    if (most < 1 || most >= MOST_WORD || unknown < 0 || count > 1 << 24)
+    if (most < 1 || 4 * most > MOST_WORD || unknown < 0 || count > 1 << 24)
         return refuse(self, "the longest word or the number of pieces is out of range");
     for (Py_ssize_t i = 0; i < count; i++) {
         if (PyUnicode_AsUTF8AndSize(PyList_GetItem(pieces, i), &size) == NULL)
             return refuse(self, "");
         bytes += size;
+    }
+    if ((vocabulary->characters = bind(self, characters, 'i', 3 * (END_KNOWN - FIRST_KNOWN))) == NULL)
+        return refuse(self, "");
+    for (long i = 0; i < END_KNOWN - FIRST_KNOWN; i++) {
+        const Character *character = &vocabulary->characters[i];
+        if (character->kind < 0 || character->kind >= KINDS || character->form < 0 || character->form > 0xFFFF ||
+            character->lower < 0 || character->lower > 0xFFFF)
+            return refuse(self, "there is a character that is out of range");
+    }
+    vocabulary->specials = (int)PyTuple_Size(specials);
+    if (vocabulary->specials > MOST_SPECIALS)
+        return refuse(self, "too many words that are not split");
+    for (int i = 0; i < vocabulary->specials; i++) {
+        PyObject *special = PyTuple_GetItem(specials, i);
+        uint32_t text[17];
+        if (!is_a(special, UNICODE) || (size = PyUnicode_GetLength(special)) < 1 || size > 16 ||
+            PyUnicode_AsUCS4(special, text, 17, 1) == NULL || text[0] != '[')
+            return refuse(self, "a word that is not split is too long, or does not begin with a bracket");
+        memcpy(vocabulary->special[i].text, text, (size_t)size * sizeof *text);
+        vocabulary->special[i].length = (long)size;
     }
     uint32_t slots = 1024;
     while (slots < 2 * count)
@@ -235,101 +251,16 @@ static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     return (PyObject *)self;
 }
 
-/* ids(text, memo) -> bytes of int64, or the list of the words that are neither plain nor in `memo` (bytes by word) */
-static PyObject *pieces_ids(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
-{
-    const Vocabulary *vocabulary = &((Stage *)object)->as.vocabulary;
-    uint32_t kept[KEPT];
-    Py_ssize_t length, room, count = 0;
-    if (!has_arguments(given, 2))
-        return NULL;
-    if (!is_a(arguments[1], DICTIONARY)) {
-        PyErr_SetString(PyExc_TypeError, "the memo is no dictionary");
-        return NULL;
-    }
-    uint32_t *points = points_of(arguments[0], kept, &length);
-    if (points == NULL)
-        return NULL;
-    PyObject *missing = NULL, *result = NULL;
-    room = length + 1;
-    int64_t *ids = PyMem_Malloc((size_t)room * sizeof *ids);
-    if (ids == NULL) {
-        PyErr_NoMemory();
-        goto end;
-    }
-    for (Py_ssize_t start = 0, stop; start < length; start = stop) {
-        stop = start + 1;
-        if (is_space(points[start]))
-            continue;
-        while (stop < length && !is_space(points[stop]))
-            stop++;
-        if (is_plain(points + start, stop - start)) {
-            /* A word has at most as many pieces as characters, and those of others make room for theirs. */
-            if (missing == NULL)
-                count += pieces_of_plain(vocabulary, points + start, stop - start, ids + count);
-            continue;
-        }
-        PyObject *word = PyUnicode_Substring(arguments[0], start, stop);
-        if (word == NULL)
-            goto end;
-        PyObject *known = PyDict_GetItemWithError(arguments[1], word);
-        if (known == NULL) {
-            int failed = PyErr_Occurred() != NULL;
-            if (!failed && missing == NULL)
-                failed = (missing = PyList_New(0)) == NULL;
-            failed = failed || PyList_Append(missing, word) < 0;
-            Py_DecRef(word);
-            if (failed)
-                goto end;
-            continue;
-        }
-        char *bytes;
-        Py_ssize_t size;
-        int failed = PyBytes_AsStringAndSize(known, &bytes, &size) < 0;
-        if (!failed && missing == NULL) {
-            Py_ssize_t more = size / (Py_ssize_t)sizeof *ids;
-            if (more > stop - start) {
-                room += more;
-                int64_t *larger = PyMem_Realloc(ids, (size_t)room * sizeof *ids);
-                if (larger == NULL) {
-                    PyErr_NoMemory();
-                    failed = 1;
-                } else {
-                    ids = larger;
-                }
-            }
-            if (!failed) {
-                memcpy(ids + count, bytes, (size_t)more * sizeof *ids);
-                count += more;
-            }
-        }
-        Py_DecRef(word);
-        if (failed)
-            goto end;
-    }
-    if (missing != NULL) {
-        result = missing;
-        missing = NULL;
-    } else {
-        result = PyBytes_FromStringAndSize((const char *)ids, count * (Py_ssize_t)sizeof *ids);
-    }
-end:
-    if (missing != NULL)
-        Py_DecRef(missing);
-    PyMem_Free(ids);
-    if (points != kept)
-        PyMem_Free(points);
-    return result;
-}
-
 /* ---- embedding ------------------------------------------------------------------------------------------------------ */
 
-/* Table(rows int8 (tokens, embedded), scales float32 (tokens,)) */
+/* Table(rows int8 (tokens, embedded), scales float32 (tokens,), the lexicon's tokens uint16 (entries, of each) and
+ *       weights uint8 (the same), the first token for hashes, the number of tokens for them, the number of hashes) */
 static PyObject *table_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    PyObject *rows, *scales;
+    PyObject *rows, *scales, *tokens, *weights;
+    Py_ssize_t entries, first, hashed, hashes;
     (void)keywords;
-    if (!PyArg_ParseTuple(arguments, "OO", &rows, &scales))
+    if (!PyArg_ParseTuple(arguments, "OOOOnnnn", &rows, &scales, &tokens, &weights, &entries, &first, &hashed, &hashes))
         return NULL;
     Stage *self = new_stage(type);
     if (self == NULL)
@@ -343,30 +274,23 @@ static PyObject *table_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     table->embedded = table->tokens ? (long)(bound_count(self) / table->tokens) : 0;
     if (table->embedded < 1 || table->embedded > MOST_EMBEDDED || bound_count(self) != (Py_ssize_t)table->embedded * table->tokens)
         return refuse(self, "the rows and scales of the table do not fit together");
+    if ((table->entry_tokens = bind(self, tokens, 'H', -1)) == NULL)
+        return refuse(self, "");
+    Py_ssize_t of_entries = bound_count(self);
+    if ((table->entry_weights = bind(self, weights, 'B', of_entries)) == NULL)
+        return refuse(self, "");
+    if (entries < 0 || entries > 1 << 24 || first < 0 || first > table->tokens || hashed < 1 ||
+        hashed > table->tokens - first || hashes < 1 || hashes > 1 << 24 || (entries ? of_entries % entries : of_entries))
+        return refuse(self, "the lexicon and the table do not fit together");
+    table->entries = (long)entries;
+    table->of_entry = entries ? (long)(of_entries / entries) : 0;
+    table->first_hashed = (long)first;
+    table->hashed = (long)hashed;
+    table->hashes = (long)hashes;
+    for (Py_ssize_t i = 0; i < of_entries; i++)
+        if (table->entry_tokens[i] >= table->tokens)
+            return refuse(self, "the lexicon refers to a token that is not in the table");
     return (PyObject *)self;
-}
-
-/* embed(ids: bytes of int64, out float32 (embedded,)) -> whether all of them are in the table */
-static PyObject *table_embed(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
-{
-    const Table *table = &((Stage *)object)->as.table;
-    Py_buffer ids, out;
-    if (!has_arguments(given, 2) || PyObject_GetBuffer(arguments[0], &ids, PyBUF_C_CONTIGUOUS) < 0)
-        return NULL;
-    if (get(arguments[1], &out, 'f', table->embedded, PyBUF_WRITABLE) < 0) {
-        PyBuffer_Release(&ids);
-        return NULL;
-    }
-    const int64_t *numbers = ids.buf;
-    Py_ssize_t count = ids.len / (Py_ssize_t)sizeof *numbers;
-    int known = (uintptr_t)numbers % sizeof *numbers == 0;
-    for (Py_ssize_t i = 0; known && i < count; i++)
-        known = numbers[i] >= 0 && numbers[i] < table->tokens;
-    if (known)
-        arithmetic->embed(table, numbers, (long)count, out.buf);
-    PyBuffer_Release(&ids);
-    PyBuffer_Release(&out);
-    return PyBool_FromLong(known);
 }
 
 /* ---- surface features -------------------------------------------------------------------------------------------------- */
@@ -441,36 +365,6 @@ static Py_ssize_t surface_width(const Surface *surface)
     return 3 + WIDER + 9 + surface->positions + (surface->needles - surface->codes) + CLASSES - WIDER;
 }
 
-/* read(text, turns, out float32 (width,)) */
-static PyObject *surface_read(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
-{
-    const Surface *surface = &((Stage *)object)->as.surface;
-    uint32_t kept[KEPT];
-    uint8_t kept_bytes[4 * KEPT];
-    Py_ssize_t length;
-    Py_buffer out;
-    if (!has_arguments(given, 3))
-        return NULL;
-    Py_ssize_t turns = PyLong_AsSsize_t(arguments[1]);
-    if ((turns == -1 && PyErr_Occurred()) || get(arguments[2], &out, 'f', surface_width(surface), PyBUF_WRITABLE) < 0)
-        return NULL;
-    uint32_t *points = points_of(arguments[0], kept, &length);
-    uint8_t *bytes = points == NULL ? NULL : length < KEPT ? kept_bytes : PyMem_Malloc(4 * (size_t)length + 4);
-    if (points != NULL && bytes == NULL)
-        PyErr_NoMemory();
-    if (bytes != NULL) {
-        surface_of(surface, points, (long)length, (long)turns, bytes, bytes + 2 * length + 1, out.buf);
-        if (bytes != kept_bytes)
-            PyMem_Free(bytes);
-    }
-    if (points != NULL && points != kept)
-        PyMem_Free(points);
-    PyBuffer_Release(&out);
-    if (bytes == NULL)
-        return NULL;
-    return none();
-}
-
 /* ---- reading -------------------------------------------------------------------------------------------------------------- */
 
 static int bind_landmarks(Stage *self, Landmarks *landmarks, PyObject *center, PyObject *integers, PyObject *scale,
@@ -516,7 +410,7 @@ static PyObject *reading_new(PyTypeObject *type, PyObject *arguments, PyObject *
     reading->points = (long)bound_count(self);
     long regressors = reading->dense + reading->landmarks.count;
     if ((reading->curve_values = bind(self, values, 'd', reading->points)) == NULL ||
-        (reading->grams = bind(self, grams, 'f', ((Py_ssize_t)1 << 15) * reading->readings)) == NULL ||
+        (reading->grams = bind(self, grams, 'e', ((Py_ssize_t)1 << 15) * reading->readings)) == NULL ||
         (reading->weights = bind(self, weights, 'd', -1)) == NULL)
         return refuse(self, "");
     reading->columns = regressors ? (long)(bound_count(self) / regressors) : 0;
@@ -527,61 +421,7 @@ static PyObject *reading_new(PyTypeObject *type, PyObject *arguments, PyObject *
     return (PyObject *)self;
 }
 
-/* read(text, vector float32 (dense - 4,), characters, turns, has tools, human turns, out float32 (readings,)) */
-static PyObject *reading_read(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
-{
-    const Reading *reading = &((Stage *)object)->as.reading;
-    if (!has_arguments(given, 7))
-        return NULL;
-    double context[4];
-    for (int i = 0; i < 4; i++) {
-        double number = PyFloat_AsDouble(arguments[2 + i]);
-        if (number == -1.0 && PyErr_Occurred())
-            return NULL;
-        context[i] = i == 2 ? number : log1p(number);
-    }
-    uint32_t kept[KEPT], kept_units[2 * KEPT + 2];
-    float of_grams[MOST_COLUMNS];
-    Py_ssize_t length;
-    uint32_t *points = points_of(arguments[0], kept, &length);
-    if (points == NULL)
-        return NULL;
-    int lower = 1;
-    for (Py_ssize_t i = 0; lower && i < length; i++)
-        lower = points[i] < 128;
-    if (!lower) {
-        PyObject *text = PyObject_CallMethod(arguments[0], "lower", NULL);
-        if (points != kept)
-            PyMem_Free(points);
-        points = text == NULL ? NULL : points_of(text, kept, &length);
-        if (text != NULL)
-            Py_DecRef(text);
-        if (points == NULL)
-            return NULL;
-    }
-    uint32_t *units = length < KEPT ? kept_units : PyMem_Malloc((2 * (size_t)length + 2) * sizeof *units);
-    if (units != NULL) {
-        long count = units_of(points, (long)length, lower, units);
-        sum_of_grams(reading->grams, reading->readings, 15, units, count, of_grams);
-        if (units != kept_units)
-            PyMem_Free(units);
-    }
-    if (points != kept)
-        PyMem_Free(points);
-    if (units == NULL)
-        return PyErr_NoMemory();
-    Py_buffer vector, out;
-    if (get(arguments[1], &vector, 'f', reading->dense - 4, 0) < 0)
-        return NULL;
-    if (get(arguments[6], &out, 'f', reading->readings, PyBUF_WRITABLE) < 0) {
-        PyBuffer_Release(&vector);
-        return NULL;
-    }
-    arithmetic->read(reading, vector.buf, context, of_grams, out.buf);
-    PyBuffer_Release(&vector);
-    PyBuffer_Release(&out);
-    return none();
-}
+#include "prompt.h"
 
 /* ---- projection -------------------------------------------------------------------------------------------------------------- */
 
@@ -633,6 +473,8 @@ static PyObject *projection_new(PyTypeObject *type, PyObject *arguments, PyObjec
     return (PyObject *)self;
 }
 
+enum { MANY_PROMPTS = 64 };
+
 /* project(vectors float32 (prompts, width or more), prompts, out float64 (prompts, 6 + skills)) */
 static PyObject *projection_project(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
 {
@@ -654,9 +496,13 @@ static PyObject *projection_project(PyObject *object, PyObject *const *arguments
     }
     Py_ssize_t width = prompts ? vectors.len / 4 / prompts : of->width;
     int fits = width >= of->width && width * prompts * 4 == (prompts ? vectors.len : 0);
+    /* One prompt takes less time than it takes to get the interpreter's lock back from a thread that is busy. */
+    PyThreadState *state = fits && prompts >= MANY_PROMPTS ? PyEval_SaveThread() : NULL;
     if (fits)
         for (Py_ssize_t i = 0; i < prompts; i++)
             arithmetic->project(of, (const float *)vectors.buf + i * width, (double *)out.buf + i * size);
+    if (state != NULL)
+        PyEval_RestoreThread(state);
     PyBuffer_Release(&vectors);
     PyBuffer_Release(&out);
     if (!fits) {
@@ -668,8 +514,6 @@ static PyObject *projection_project(PyObject *object, PyObject *const *arguments
 
 /* ---- forecasts ---------------------------------------------------------------------------------------------------------------- */
 
-static PyTypeObject *projection_type;
-
 /* Cards(projection, difficulty variance, strengths (families, padded), variances (families, padded), interactions
  *       (skills, padded), columns (CARD_COLUMNS, padded)) */
 static PyObject *cards_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -680,13 +524,13 @@ static PyObject *cards_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     if (!PyArg_ParseTuple(arguments, "OdOOOO", &projection, &variance, &strengths, &variances, &interactions,
                           &columns))
         return NULL;
-    if (projection->ob_type != projection_type)
+    if (projection->ob_type != types[PROJECTION])
         return refuse(NULL, "the first argument is no projection");
     Stage *self = new_stage(type);
     if (self == NULL)
         return NULL;
     Py_IncRef(projection);
-    self->other = projection;
+    self->others[0] = projection;
     Cards *cards = &self->as.cards;
     cards->difficulty_variance = variance;
     cards->skills = ((Stage *)projection)->as.projection.skills;
@@ -712,7 +556,7 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
 {
     const Stage *self = (Stage *)object;
     const Cards *cards = &self->as.cards;
-    const Projection *projection = &((const Stage *)self->other)->as.projection;
+    const Projection *projection = &((const Stage *)self->others[0])->as.projection;
     if (!has_arguments(given, 6))
         return NULL;
     double numbers[3];
@@ -889,6 +733,10 @@ static PyObject *instructions(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(arithmetic == &arithmetic_baseline ? "baseline" : "avx2");
 }
 
+#define NO_METHODS(kind)                                                   \
+    static PyType_Slot kind##_slots[] = {{Py_tp_new, (void *)kind##_new}, \
+                                         {Py_tp_dealloc, (void *)stage_dealloc}, \
+                                         {0, NULL}};
 #define METHOD(kind, name) {#name, (PyCFunction)(void (*)(void))kind##_##name, METH_FASTCALL, NULL}
 #define METHODS(kind, ...)                                                                         \
     static PyMethodDef kind##_methods[] = {__VA_ARGS__, {NULL, NULL, 0, NULL}};                    \
@@ -898,10 +746,11 @@ static PyObject *instructions(PyObject *module, PyObject *unused)
                                          {0, NULL}};
 METHODS(pieces, METHOD(pieces, ids))
 METHODS(table, METHOD(table, embed))
-METHODS(surface, METHOD(surface, read))
-METHODS(reading, METHOD(reading, read))
+NO_METHODS(surface)
+NO_METHODS(reading)
 METHODS(projection, METHOD(projection, project))
 METHODS(cards, METHOD(cards, forecast), METHOD(cards, qualities))
+METHODS(prompts, METHOD(prompts, read))
 
 static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
@@ -910,6 +759,7 @@ static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Reading", sizeof(Stage), 0, 0, reading_slots},
     {"router.perceive.kernel._kernel.Projection", sizeof(Stage), 0, 0, projection_slots},
     {"router.perceive.kernel._kernel.Cards", sizeof(Stage), 0, 0, cards_slots},
+    {"router.perceive.kernel._kernel.Prompts", sizeof(Stage), 0, 0, prompts_slots},
 };
 
 static int execute(PyObject *module)
@@ -924,17 +774,11 @@ static int execute(PyObject *module)
         PyObject *type = PyType_FromModuleAndSpec(module, &specs[i], NULL);
         if (type == NULL)
             return -1;
-        if (i == 4)
-            projection_type = (PyTypeObject *)type;
-        int failed = PyModule_AddType(module, (PyTypeObject *)type);
-        /* The type that is compared with stays referred to. */
-        if (i != 4)
-            Py_DecRef(type);
-        if (failed < 0)
+        /* Types stay referred to, since arguments are compared with them. */
+        types[i] = (PyTypeObject *)type;
+        if (PyModule_AddType(module, types[i]) < 0)
             return -1;
     }
-    if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0)
-        return -1;
     return PyModule_AddStringConstant(module, "SOURCES", PULVINAR_SOURCES);
 }
 

@@ -8,6 +8,10 @@ typedef struct {
     long tokens, embedded;
     const int8_t *rows;
     const float *scales;
+    /* The lexicon: entries of a few tokens with weights; those beyond them are hashes. */
+    long entries, of_entry, first_hashed, hashed, hashes;
+    const uint16_t *entry_tokens;
+    const uint8_t *entry_weights;
 } Table;
 
 /* Integer cluster centres of embeddings; `levels` is the greatest integer of a quantised topic. */
@@ -22,7 +26,8 @@ typedef struct {
     Landmarks landmarks;
     long dense, readings, columns, points;
     const double *center, *bound, *weights, *intercept, *curve_points, *curve_values;
-    const float *grams;
+    /* As float16. */
+    const uint16_t *grams;
 } Reading;
 
 enum { SHARPNESS, LOGIT, LOGIT_SLOPE, SCORE, SCORE_OF_DISTANCE, SCORE_OF_COSINE, OTHER_PRECISION,
@@ -56,7 +61,8 @@ typedef struct {
 } Request;
 
 typedef struct {
-    void (*embed)(const Table *, const int64_t *ids, long count, float *out);
+    void (*embed)(const Table *, const int64_t *ids, const float *weights, long count, float *out);
+    void (*sum_of_grams)(const uint16_t *grams, long readings, const uint32_t *rows, long count, float *out);
     void (*read)(const Reading *, const float *vector, const double *context, const float *of_grams, float *out);
     void (*project)(const Projection *, const float *vector, double *out);
     void (*forecast)(const Cards *, const double *prompt, const float *reading, const Request *, double *out);

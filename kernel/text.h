@@ -7,23 +7,61 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Looked up rather than compared: where words and numbers end is as good as random, and a branch that is not foreseen
+ * costs as much as ten characters.
+ */
+enum { BLANK = 1, DIGIT = 2, UPPER = 4, LOWER = 8 };
+static const uint8_t OF_ASCII[128] = {[9 ... 13] = BLANK,    [28 ... 32] = BLANK,    ['0' ... '9'] = DIGIT,
+                                      ['A' ... 'Z'] = UPPER, ['a' ... 'z'] = LOWER};
+
 /* As str.isspace. */
 static inline int is_space(uint32_t c)
 {
     if (c < 0x80)
-        return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
+        return OF_ASCII[c] & BLANK;
     return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
            c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-static inline int is_digit(uint32_t c) { return c >= '0' && c <= '9'; }
-static inline int is_upper(uint32_t c) { return c >= 'A' && c <= 'Z'; }
-static inline int is_alphanumeric(uint32_t c) { return is_digit(c) || is_upper(c) || (c >= 'a' && c <= 'z'); }
-static inline uint8_t lowered(uint32_t c) { return (uint8_t)(is_upper(c) ? c + 32 : c); }
+/* Of an ASCII character. */
+static inline int is_alphanumeric(uint32_t c) { return (OF_ASCII[c] & (DIGIT | UPPER | LOWER)) != 0; }
+static inline uint8_t lowered(uint32_t c) { return (uint8_t)(c + ((uint32_t)(c - 'A' < 26u) << 5)); }
+
+/* ---- characters beyond ASCII --------------------------------------------------------------------------------- */
+
+/* What is known of U+0080 to U+27FF: how the tokenizer reads a character in a word (`form`: itself or another one, which
+ * is a letter or a mark on its own, or nothing), and its lower case; 0 where only Python knows.
+ */
+enum { FIRST_KNOWN = 0x80, END_KNOWN = 0x2800 };
+enum { UNKNOWN_KIND, LETTER, MARK, DROPPED, KINDS };
+typedef struct { int32_t kind, form, lower; } Character;
+
+/* The lower case of `c`, 0 where it is not known here. */
+static inline uint32_t lower_of(const Character *characters, uint32_t c)
+{
+    if (c < FIRST_KNOWN)
+        return lowered(c);
+    if (c < END_KNOWN)
+        return (uint32_t)characters[c - FIRST_KNOWN].lower;
+    /* Scripts of East Asia, lone surrogates, pictographs: none has upper case. */
+    return (c >= 0x2E80 && c < 0xA640) || (c >= 0xAC00 && c < 0xE000) || (c >= 0x1F300 && c < 0x1FB00) ? c : 0;
+}
+
+static inline long utf8_of(uint32_t c, uint8_t *out)
+{
+    if (c < 0x80)
+        return out[0] = (uint8_t)c, 1;
+    if (c < 0x800)
+        return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 63)), 2;
+    out[0] = (uint8_t)(0xE0 | c >> 12);
+    out[1] = (uint8_t)(0x80 | (c >> 6 & 63));
+    out[2] = (uint8_t)(0x80 | (c & 63));
+    return 3;
+}
 
 /* ---- word pieces -------------------------------------------------------------------------------------------- */
 
-enum { MOST_WORD = 256 };
+enum { MOST_WORD = 1024, MOST_SPECIALS = 8 };
 
 /* Open addressing; one table for the beginnings of words, one for their continuations. A hash of 0 is a free slot. */
 typedef struct { uint32_t hash, offset, length; int32_t id; } Slot;
@@ -32,6 +70,10 @@ typedef struct {
     char *pool;
     uint32_t mask, longest[2];
     long most_characters, unknown;
+    const Character *characters;
+    /* What the tokenizer does not split, such as [MASK]: all begin with a bracket. */
+    int specials;
+    struct { uint32_t text[16]; long length; } special[MOST_SPECIALS];
 } Vocabulary;
 
 static inline uint32_t hash_step(uint32_t hash, uint8_t c) { return (hash ^ c) * 16777619u; }
@@ -98,41 +140,59 @@ static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long le
     return count;
 }
 
-/* Whether the tokenizer only lowers the case of these characters and splits them; see `_is_plain` of the encoder. */
-static int is_plain(const uint32_t *word, long length)
+static int begins_special(const Vocabulary *vocabulary, const uint32_t *word, long length)
 {
-    for (long i = 0; i < length; i++)
-        if (word[i] < 32 || word[i] > 126 || word[i] == '[')
-            return 0;
-    return 1;
+    for (int i = 0; i < vocabulary->specials; i++) {
+        long size = vocabulary->special[i].length;
+        if (size <= length && !memcmp(vocabulary->special[i].text, word, (size_t)size * sizeof *word))
+            return 1;
+    }
+    return 0;
 }
 
-/* The pieces of a plain word, which is split at punctuation; `ids` has room for `length`. */
-static long pieces_of_plain(const Vocabulary *vocabulary, const uint32_t *word, long length, int64_t *ids)
+/* The pieces of a word, which is split at marks; `ids` has room for `length`. -1 for a word that only the tokenizer or
+ * the lexicon can read.
+ */
+static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *word, long length, int64_t *ids)
 {
-    long count = 0;
-    for (long start = 0, end; start < length; start = end) {
-        uint8_t part[MOST_WORD];
-        long size = 0;
-        end = start;
-        if (!is_alphanumeric(word[end])) {
-            part[size++] = (uint8_t)word[end++];
-        } else {
-            for (; end < length && is_alphanumeric(word[end]); end++)
-                if (size < MOST_WORD)
-                    part[size++] = lowered(word[end]);
+    uint8_t part[MOST_WORD];
+    long count = 0, size = 0, characters = 0;
+    for (long i = 0; i <= length; i++) {
+        uint32_t c = i < length ? word[i] : 0;
+        int kind = UNKNOWN_KIND;
+        if (c >= 32 && c < 127) {
+            kind = is_alphanumeric(c) ? LETTER : MARK;
+            if (c == '[' && begins_special(vocabulary, word + i, length - i))
+                return -1;
+            c = lowered(c);
+        } else if (c >= FIRST_KNOWN && c < END_KNOWN) {
+            const Character *known = &vocabulary->characters[c - FIRST_KNOWN];
+            kind = known->kind;
+            c = (uint32_t)known->form;
         }
-        if (end - start > vocabulary->most_characters)
+        if (kind == LETTER) {
+            if (++characters <= vocabulary->most_characters)
+                size += utf8_of(c, part + size);
+            continue;
+        }
+        if (kind == DROPPED)
+            continue;
+        if (kind == UNKNOWN_KIND && i < length)
+            return -1;
+        if (characters > vocabulary->most_characters)
             ids[count++] = vocabulary->unknown;
-        else
+        else if (size)
             count += pieces_of(vocabulary, part, size, ids + count);
+        size = characters = 0;
+        if (kind == MARK)
+            count += pieces_of(vocabulary, part, utf8_of(c, part), ids + count);
     }
     return count;
 }
 
 /* ---- surface features ---------------------------------------------------------------------------------------- */
 
-enum { CLASSES = 20, MOST_NEEDLES = 32, OPTIONS = 10, FIRST_WORD = 32 };
+enum { CLASSES = 20, MOST_NEEDLES = 31, OPTIONS = 10, FIRST_WORD = 32 };
 
 typedef struct { uint8_t text[16]; uint32_t length; } Needle;
 typedef struct { uint8_t text[FIRST_WORD]; uint32_t length, position; } Opening;
@@ -143,29 +203,33 @@ typedef struct {
     long codes, needles, openings, positions;
     Needle needle[MOST_NEEDLES];
     Opening *opening;
-    uint32_t first[256], second[256];
+    /* Which needles, as bits, may begin with a character in lower case, go on with it, and go on further. */
+    uint32_t first[256], second[256], third[256];
 } Surface;
 
 static const uint8_t PARTS[][2] = {{15, 10}, {16, 11}, {17, 14}, {18, 13}, {19, 13}};
 enum { WIDER = 15, STRIPPED = 10 };
 static const uint8_t STRIPPED_OF_WORD[] = ",.:;!?\"'()";
 
+#define OPTION (1u << MOST_NEEDLES)
 static void prepare_needles(Surface *surface)
 {
     for (long i = 0; i < surface->needles; i++) {
         const Needle *needle = &surface->needle[i];
         uint32_t bit = 1u << i;
-        surface->first[needle->text[0]] |= bit;
-        surface->second[needle->text[1]] |= bit;
-        if (i >= surface->codes) {
-            for (int c = 'A'; c <= 'Z'; c++) {
-                if (needle->text[0] == c + 32)
-                    surface->first[c] |= bit;
-                if (needle->text[1] == c + 32)
-                    surface->second[c] |= bit;
-            }
-        }
+        surface->first[lowered(needle->text[0])] |= bit;
+        surface->second[lowered(needle->text[1])] |= bit;
+        for (int c = 0; c < 256; c++)
+            if (needle->length == 2 || lowered(needle->text[2]) == c)
+                surface->third[c] |= bit;
     }
+    surface->first['('] |= OPTION;
+    surface->first['\n'] |= OPTION;
+    for (int c = 'a'; c < 'a' + OPTIONS; c++)
+        surface->second[c] |= OPTION;
+    surface->third[')'] |= OPTION;
+    surface->third['.'] |= OPTION;
+    surface->third[':'] |= OPTION;
 }
 
 static inline int is_stripped(uint32_t c) { return c != 0 && c < 128 && memchr(STRIPPED_OF_WORD, (int)c, STRIPPED); }
@@ -174,35 +238,32 @@ static inline int is_stripped(uint32_t c) { return c != 0 && c < 128 && memchr(S
 static void surface_of(const Surface *surface, const uint32_t *text, long length, long turns, uint8_t *raw,
                        uint8_t *low, float *out)
 {
-    uint32_t ascii[128] = {0}, counts[CLASSES] = {0};
-    long words = 0, numbers = 0, longest = 0, run = 0, units = 0, size = 0, first_at = -1, first_end = -1;
-    int space = 1;
+    uint32_t ascii[2][128] = {{0}}, counts[CLASSES] = {0};
+    long words = 0, numbers = 0, longest = 0, run = 0, units = 0, size = 0, first_at = 0, first_end;
+    int after_space = 1;
+    while (first_at < length && is_space(text[first_at]))
+        first_at++;
+    for (first_end = first_at; first_end < length && !is_space(text[first_end]);)
+        first_end++;
     for (long i = 0; i < length; i++) {
         uint32_t c = text[i];
-        int is_blank = is_space(c);
-        if (space && !is_blank) {
-            words++;
-            if (first_at < 0)
-                first_at = i;
-        } else if (is_blank && !space && first_end < 0) {
-            first_end = i;
-        }
-        space = is_blank;
-        /* A lone surrogate is encoded as "?", so it is counted as one, and is none where strings are searched. */
-        int is_lone = c >= 0xD800 && c <= 0xDFFF;
-        if (is_lone)
-            c = '?';
-        if (is_digit(c)) {
-            run++;
-        } else if (run) {
-            numbers++;
-            longest = run > longest ? run : longest;
-            run = 0;
-        }
+        int kind = c < 128 ? OF_ASCII[c] : is_space(c), blank = kind & BLANK, digit = kind >> 1 & 1;
+        words += after_space & ~blank;
+        after_space = blank;
+        numbers += digit & !run;
+        run = (run + 1) & -(long)digit;
+        longest = run > longest ? run : longest;
         if (c < 128) {
-            ascii[c]++;
-            raw[size] = is_lone ? 0xFF : (uint8_t)c;
-            low[size++] = is_lone ? 0xFF : lowered(c);
+            /* In two tables, since the counts of two characters that are the same would wait for each other. */
+            ascii[i & 1][c]++;
+            raw[size] = (uint8_t)c;
+            low[size++] = lowered(c);
+            units++;
+        } else if (c >= 0xD800 && c <= 0xDFFF) {
+            /* A lone surrogate is encoded as "?", so it is counted as one, and is none where strings are searched. */
+            ascii[0]['?']++;
+            raw[size] = low[size] = 0xFF;
+            size++;
             units++;
         } else {
             if (c > 0xFFFF) {
@@ -221,22 +282,23 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
             }
         }
     }
-    if (run) {
-        numbers++;
-        longest = run > longest ? run : longest;
-    }
-    if (first_end < 0)
-        first_end = length;
-    raw[size] = low[size] = 0xFF;
+    for (int c = 0; c < 128; c++)
+        ascii[0][c] += ascii[1][c];
 
     uint32_t found = 0, options_seen = 0;
     long occurrences = 0, ends[MOST_NEEDLES] = {0};
+    raw[size] = low[size] = 0xFF;
     for (long i = 0; i + 1 < size; i++) {
-        uint32_t candidates = surface->first[raw[i]] & surface->second[raw[i + 1]];
-        candidates |= surface->first[low[i]] & surface->second[low[i + 1]] & ~((1u << surface->codes) - 1u);
+        uint32_t candidates = surface->first[low[i]] & surface->second[low[i + 1]] & surface->third[low[i + 2]];
         while (candidates) {
             int at = __builtin_ctz(candidates);
             candidates &= candidates - 1;
+            if (at == MOST_NEEDLES) {
+                uint8_t letter = raw[i + 1], closing = raw[i + 2];
+                if (letter >= 'A' && letter < 'A' + OPTIONS && (closing == ')' || raw[i] == '\n'))
+                    options_seen |= 1u << (letter - 'A');
+                continue;
+            }
             const Needle *needle = &surface->needle[at];
             if (i + (long)needle->length > size)
                 continue;
@@ -249,17 +311,13 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
                 found |= 1u << at;
             }
         }
-        uint8_t letter = raw[i + 1], closing = i + 2 < size ? raw[i + 2] : 0;
-        if ((raw[i] == '(' || raw[i] == '\n') && letter >= 'A' && letter < 'A' + OPTIONS &&
-            (closing == ')' || (raw[i] == '\n' && (closing == '.' || closing == ':'))))
-            options_seen |= 1u << (letter - 'A');
     }
     long options = 0;
     while (options < OPTIONS && options_seen >> options & 1)
         options++;
 
     for (int c = 0; c < 128; c++)
-        counts[surface->classes[c]] += ascii[c];
+        counts[surface->classes[c]] += ascii[0][c];
     for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++)
         counts[PARTS[i][1]] += counts[PARTS[i][0]];
     double characters = units ? (double)units : 1.0, ratio = characters / (words ? (double)words : 1.0);
@@ -269,13 +327,13 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
     *at++ = (float)(ratio < 40.0 ? ratio : 40.0);
     for (int i = 0; i < WIDER; i++)
         *at++ = (float)((double)counts[i] / characters);
-    *at++ = (float)log1p((double)ascii['\n']);
+    *at++ = (float)log1p((double)ascii[0]['\n']);
     *at++ = (float)log1p((double)options);
     *at++ = (float)log1p((double)numbers);
     *at++ = (float)log1p((double)longest);
     *at++ = (float)log1p((double)occurrences);
-    *at++ = (float)log1p((double)ascii['\\'] + (double)ascii['$']);
-    *at++ = (float)log1p((double)ascii['?']);
+    *at++ = (float)log1p((double)ascii[0]['\\'] + (double)ascii[0]['$']);
+    *at++ = (float)log1p((double)ascii[0]['?']);
     long last = length;
     while (last > 0 && is_space(text[last - 1]))
         last--;
@@ -283,7 +341,7 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
     *at++ = (float)log1p((double)turns);
     for (long i = 0; i < surface->positions; i++)
         at[i] = 0.0f;
-    if (first_at >= 0) {
+    if (first_at < length) {
         long from = first_at, end = first_end;
         while (from < end && is_stripped(text[from]))
             from++;
@@ -311,8 +369,10 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
 
 /* ---- character n-grams ---------------------------------------------------------------------------------------- */
 
-/* UTF-16 units of a text in lower case with single spaces, and one around it; `units` has room for 2 * length + 2. */
-static long units_of(const uint32_t *text, long length, int lower, uint32_t *units)
+/* UTF-16 units of a text with single spaces, and one around it, in lower case where `characters` are given; `units` has
+ * room for 2 * length + 2. -1 where a lower case is not known.
+ */
+static long units_of(const uint32_t *text, long length, const Character *characters, uint32_t *units)
 {
     long count = 0;
     units[count++] = ' ';
@@ -326,22 +386,23 @@ static long units_of(const uint32_t *text, long length, int lower, uint32_t *uni
         if (waiting)
             units[count++] = ' ';
         waiting = 0;
+        if (characters != NULL && c && (c = lower_of(characters, c)) == 0)
+            return -1;
         if (c > 0xFFFF) {
             units[count++] = 0xD7C0 + (c >> 10);
             units[count++] = 0xDC00 + (c & 0x3FF);
         } else {
-            units[count++] = c >= 0xD800 && c <= 0xDFFF ? '?' : lower ? lowered(c) : c;
+            units[count++] = c >= 0xD800 && c <= 0xDFFF ? '?' : c;
         }
     }
     units[count++] = ' ';
     return count;
 }
 
-/* The mean of the rows of all n-grams of two, then four units, times the root of their number. */
-static void sum_of_grams(const float *grams, long readings, int bits, uint32_t *units, long count, float *out)
+/* The rows of all n-grams of two, then four units, in a table of 2 ** bits; `rows` has room for twice `count`. */
+static long rows_of_grams(uint32_t *units, long count, int bits, uint32_t *rows)
 {
     long found = 0;
-    memset(out, 0, (size_t)readings * sizeof *out);
     for (long i = 0; i < count; i++)
         units[i] = (units[i] + 1) * 0x9E3779B1u;
     for (int length = 2; length <= 4; length += 2) {
@@ -349,15 +410,10 @@ static void sum_of_grams(const float *grams, long readings, int bits, uint32_t *
             uint32_t rolling = units[i];
             for (int step = 1; step < length; step++)
                 rolling = rolling * 0x01000193u + units[i + step];
-            const float *row = grams + (long)(rolling * 0x85EBCA6Bu >> (32 - bits)) * readings;
-            for (long j = 0; j < readings; j++)
-                out[j] += row[j];
-            found++;
+            rows[found++] = rolling * 0x85EBCA6Bu >> (32 - bits);
         }
     }
-    float root = (float)sqrt((double)found);
-    for (long j = 0; j < readings; j++)
-        out[j] /= root;
+    return found;
 }
 
 #endif

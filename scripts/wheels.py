@@ -34,10 +34,12 @@ _PROBE = """
 import numpy as np, sys
 sys.path.insert(0, sys.argv[1])
 from router.perceive import kernel
-from router.perceive.text.text_features import surface_features, surface_in_numpy
+from router.loading import load_predictor
 assert kernel.extension() is not None, kernel.status()
 text = "Is 17 * 23 = 391?\\n(A) yes (B) n\\u00f6"
-assert surface_features(text).tobytes() == surface_in_numpy(text).tobytes()
+compiled = load_predictor().vectors([(text,)])
+with kernel.without_extension():
+    assert compiled.tobytes() == load_predictor().vectors([(text,)]).tobytes()
 print(kernel.status())
 """
 

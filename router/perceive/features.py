@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
-from router.perceive.reader import READINGS, Context, Reader
+from router.perceive import kernel
+from router.perceive.reader import READINGS, Context, Reader, around
+from router.perceive.text import text_features
 from router.perceive.text.dependence import DEPENDENT, dependence
-from router.perceive.text.encoder import MAX_CHARACTERS, Encoder, unit
+from router.perceive.text.encoder import MAX_CHARACTERS, Encoder, StaticEncoder, tokens_of_pieces, unit
 from router.perceive.text.human_text import human_text
 from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
@@ -69,12 +71,16 @@ def feature_vectors(
     The rows equal single calls as exactly as the encoder's do; those of the default encoder are the same to the bit.
     """
     topics = [_topic(turns) for turns in conversations]
-    embeddings = encoder.encode([text for topic in topics for text in topic.texts])
     embedded, width = encoder.dimensions, vector_width(encoder)
     vectors = np.empty((len(topics), width + (0 if reader is None else READINGS)), dtype=np.float32)
-    around: Sequence[Context | None] = contexts or [None] * len(topics)
+    of_each: Sequence[Context | None] = contexts or [None] * len(topics)
+    if (compiled := _compiled(encoder, reader)) is not None:
+        for vector, topic, context in zip(vectors, topics, of_each, strict=True):
+            compiled(topic, context, vector)
+        return vectors
+    embeddings = encoder.encode([text for topic in topics for text in topic.texts])
     end = 0
-    for vector, topic, context in zip(vectors, topics, around, strict=True):
+    for vector, topic, context in zip(vectors, topics, of_each, strict=True):
         start, end = end, end + len(topic.texts)
         vector[:embedded] = _weighted(embeddings[start:end], topic.weights)
         vector[embedded:width] = surface_features(topic.texts[-1][:MAX_CHARACTERS], topic.turns)
@@ -83,9 +89,40 @@ def feature_vectors(
     return vectors
 
 
+class _Compiled:
+    """The compiled form of `feature_vectors`: one call for a conversation."""
+
+    def __init__(self, encoder: StaticEncoder, prompts: Any) -> None:
+        self._encoder, self._read = encoder, prompts.read
+
+    def __call__(self, topic: _Topic, context: Context | None, out: Floats) -> int:
+        """Write the feature vector to `out`; returns the number of word pieces of the newest text, -1 where it has
+        words of the lexicon.
+        """
+        texts = topic.texts
+        text = texts[0] if len(texts) == 1 else "\n".join(texts)
+        characters, turns, tools = msgspec.structs.astuple(around(texts, context))
+        read = self._read
+        pieces: int = self._encoder.remembering(
+            lambda memo: read(texts, topic.weights, text, topic.turns, characters, turns, tools, memo, out)
+        )
+        return pieces
+
+
+def _compiled(encoder: Encoder, reader: Reader | None) -> _Compiled | None:
+    """None where numpy is used."""
+    if (extension := kernel.extension()) is None or not isinstance(encoder, StaticEncoder) or encoder.bound is None:
+        return None
+    if reader is not None and reader.bound is None:
+        return None
+    surface = text_features.bound(extension)
+    of_reader = None if reader is None else reader.bound
+    return _Compiled(encoder, extension.Prompts(encoder.bound.pieces, encoder.bound.table, surface, of_reader))
+
+
 def topic_texts(turns: tuple[str, ...]) -> tuple[str, ...]:
     """The texts of a conversation's human turns that say what it is about, oldest first."""
-    return tuple(_topic(turns).texts)
+    return _topic(turns).texts
 
 
 def context_of(request: ChatRequest) -> Context:
@@ -96,8 +133,8 @@ def context_of(request: ChatRequest) -> Context:
 class _Topic(NamedTuple):
     """What a conversation is about: texts, oldest first, with their weights, and the number of its human turns."""
 
-    texts: Sequence[str]
-    weights: Sequence[float]
+    texts: tuple[str, ...]
+    weights: tuple[float, ...]
     turns: int
 
 
@@ -107,6 +144,8 @@ def _topic(turns: tuple[str, ...]) -> _Topic:
     What went before a turn weighs as much, compared with the turn, as the odds of its dependence. Earlier follow-ups
     are left out: they have no topic of their own.
     """
+    if len(turns) == 1:
+        return _Topic((human_text(turns[0]) or turns[0],), (1.0,), 1)
     searched = turns[-_MAX_SEARCHED_TURNS:]
     human = tuple(filter(None, map(human_text, searched))) or searched
     texts: list[str] = []
@@ -121,7 +160,7 @@ def _topic(turns: tuple[str, ...]) -> _Topic:
         weight *= min(degree / (1.0 - degree), _GREATEST_WEIGHT)
         if weight < _LEAST_WEIGHT or len(texts) == _MAX_TURNS:
             break
-    return _Topic(texts[::-1], weights[::-1], len(human))
+    return _Topic(tuple(texts[::-1]), tuple(weights[::-1]), len(human))
 
 
 def _weighted(embeddings: Floats, weights: Sequence[float]) -> Floats:
@@ -172,6 +211,8 @@ class Perceiver:
 
     def __init__(self, encoder: Encoder, reader: Reader | None = None) -> None:
         self._encoder, self._reader = encoder, reader
+        self._compiled = _compiled(encoder, reader)
+        self._width = vector_width(encoder) + (0 if reader is None else READINGS)
 
     def with_parts(self, features: Features, parts: Sequence[str]) -> Features:
         """`features` with those of the tasks of which the newest turn consists."""
@@ -183,10 +224,11 @@ class Perceiver:
     def __call__(self, request: ChatRequest, *, continues: bool = False) -> Features:
         """The features of `request`; those of its dependence only where it `continues` a conversation."""
         human = request.human_turns
+        vector, newest_tokens = self._read(human, context_of(request))
         other_characters = request.characters - len(human[-1]) + request.tool_characters
         return Features(
-            vector=feature_vector(self._encoder, human, self._reader, context_of(request)),
-            input_tokens=self._encoder.count_tokens(human[-1]) + -(-other_characters // 4),
+            vector=vector,
+            input_tokens=newest_tokens + -(-other_characters // 4),
             modalities=request.modalities,
             needs=request.needs,
             output_limit=request.output_limit,
@@ -195,3 +237,15 @@ class Perceiver:
             reader="" if self._reader is None else self._reader.id,
             indivisible=indivisible_in(request.body),
         )
+
+    def _read(self, human: tuple[str, ...], context: Context) -> tuple[Floats, int]:
+        """The feature vector of human turns, and the tokens of the newest one."""
+        if self._compiled is None:
+            vector = feature_vector(self._encoder, human, self._reader, context)
+            return vector, self._encoder.count_tokens(human[-1])
+        topic, vector = _topic(human), np.empty(self._width, dtype=np.float32)
+        pieces = self._compiled(topic, context, vector)
+        newest = topic.texts[-1]
+        # Text of a harness is no part of the topic, and words of the lexicon are longer than tokens.
+        is_counted = pieces >= 0 and len(newest) == len(human[-1])
+        return vector, tokens_of_pieces(newest, pieces) if is_counted else self._encoder.count_tokens(human[-1])

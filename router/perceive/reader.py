@@ -12,6 +12,7 @@ are. `router.learn.training.reader` fits it to prompts whose difficulty people g
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -84,7 +85,6 @@ class Reader:
         self.id = digest.hexdigest()[:12]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
         self._bound_of_dense = _CLIP * self._scale
-        self._grams = parameters.grams.astype(np.float32)
         self._intercept = parameters.intercept.astype(np.float64)
         # One product for the dense features and the similarities.
         self._weights = np.concatenate(
@@ -93,11 +93,15 @@ class Reader:
         self._landmarks = Landmarks(
             parameters.landmarks, parameters.landmark_scale, parameters.center[: parameters.landmarks.shape[1]]
         )
-        self._compiled = self._bound()
+        self.bound = self._bound()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy in another process binds its arrays to the kernel there.
         return Reader, (self.parameters,)
+
+    @functools.cached_property
+    def _grams(self) -> Floats:
+        return self.parameters.grams.astype(np.float32)
 
     def _bound(self) -> Any | None:
         """The arrays, bound to the compiled kernel; None where numpy is used."""
@@ -105,6 +109,8 @@ class Reader:
         embedded = parameters.landmarks.shape[1]
         is_small = embedded <= kernel.MOST_EMBEDDED and regressors <= kernel.MOST_REGRESSORS
         if (extension := kernel.extension()) is None or not is_small or readings + 15 > kernel.MOST_COLUMNS:
+            return None
+        if parameters.grams.dtype != np.float16:
             return None
         points, difficulties = parameters.curve.astype(np.float64)
         return extension.Reading(
@@ -117,23 +123,13 @@ class Reader:
             self._intercept,
             np.ascontiguousarray(points),
             np.ascontiguousarray(difficulties),
-            np.ascontiguousarray(self._grams),
+            kernel.contiguous(parameters.grams, np.float16),
         )
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
         """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
         shares of the families are in [0, 1], and their sum is at most one.
         """
-        if self._compiled is None:
-            return self.in_numpy(turns, vector, context)
-        around = _around(turns, context)
-        reading: Floats = np.empty(len(self._intercept), dtype=np.float32)
-        text = _clipped("\n".join(turns))
-        self._compiled.read(text, vector, around.characters, around.turns, around.tools, len(turns), reading)
-        return reading
-
-    def in_numpy(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
-        """The specification of a call."""
         dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
         dense = np.minimum(np.maximum(dense, -self._bound_of_dense), self._bound_of_dense)
         hashes = gram_hashes("\n".join(turns))
@@ -182,13 +178,14 @@ def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
     """Of the context, float64 `(CONTEXT_FEATURES,)`: the logarithms of its characters and turns, whether the request
     has tools, and the logarithm of the human's turns.
     """
-    context = _around(turns, context)
+    context = around(turns, context)
     return np.array(
         [math.log1p(context.characters), math.log1p(context.turns), float(context.tools), math.log1p(len(turns))]
     )
 
 
-def _around(turns: Sequence[str], context: Context | None) -> Context:
+def around(turns: Sequence[str], context: Context | None) -> Context:
+    """`context`, or that of these turns alone."""
     return Context(sum(map(len, turns)), len(turns)) if context is None else context
 
 

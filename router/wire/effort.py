@@ -26,6 +26,8 @@ BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{
 """Models of Anthropic before `output_config.effort`."""
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
 _SWITCHES = ("enable_thinking", "enabled", "thinking")
+_EFFORT_FIELDS = frozenset(("thinking", "reasoning", "output_config", "chat_template_kwargs"))
+"""The objects of a body that may state an effort."""
 _TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
 
 
@@ -72,6 +74,8 @@ def sets_effort(body: Mapping[str, Any]) -> bool:
     """
     if body.get("reasoning_effort") is not None or body.get("enable_thinking") is not None:
         return True
+    if _EFFORT_FIELDS.isdisjoint(body):
+        return False
     thinking = body.get("thinking")
     return (
         _states(body.get("reasoning"), ("effort", "max_tokens", "enabled"))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,9 +26,9 @@ from router.loading import load_predictor
 from router.perceive import kernel
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
+from router.perceive.kernel.words import END, FIRST
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
-from router.perceive.text.text_features import surface_features, surface_in_numpy
 from router.types import Features, Floats, Forecast
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +150,6 @@ def compare_reading(text: str, compiled: Predictor, specified: Predictor) -> Non
     assert one.pieces(text) == other.pieces(text)
     assert one.count_tokens(text) == other.count_tokens(text)
     assert one.encode([text]).tobytes() == other.encode([text]).tobytes()
-    assert surface_features(text, 3).tobytes() == surface_in_numpy(text, 3).tobytes()
     vector = compiled.vectors([(text,)])
     assert vector.tobytes() == specified.vectors([(text,)]).tobytes()
     for field, expected in zip(compiled.profile(vector), specified.profile(vector), strict=True):
@@ -182,22 +182,32 @@ def test_texts_are_read_alike_with_every_set_of_instructions(
 
 
 def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor, specified: Predictor) -> None:
-    for start in range(0, 0x110000, 3001):
+    # Beyond the third plane hardly a character is assigned.
+    for start in (*range(0, 0x32000, 3001), *range(0x32000, 0x110000, 30_010)):
         points = [chr(point) for point in range(start, min(start + 3001, 0x110000))]
         # Alone and between letters: where words end, what is lowered to ASCII letters, how many units it takes.
-        text = " ".join(points[::7]) + "passage".join(points[::11]) + "".join(points) + "?"
-        assert surface_features(text).tobytes() == surface_in_numpy(text).tobytes(), hex(start)
-        assert reading(compiled, text).tobytes() == reading(specified, text).tobytes(), hex(start)
+        for text in (" ".join(points[::7]) + "passage".join(points[::11]) + "?", "".join(points)):
+            assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes(), hex(start)
 
 
-def reading(predictor: Predictor, text: str) -> Floats:
-    assert predictor.reader is not None
-    return predictor.reader((text,), np.zeros(predictor.width - 9, np.float32))
+def test_words_with_any_character_have_the_pieces_of_the_tokenizer(compiled: Predictor, specified: Predictor) -> None:
+    for start in range(0x80, 0x2800, 500):
+        points = [chr(point) for point in range(start, min(start + 500, 0x2800))]
+        text = " ".join(f"{point} re{point}ad. {point * 2}X" for point in points)
+        assert compiled.encoder.pieces(text) == specified.encoder.pieces(text), hex(start)
+
+
+@pytest.mark.parametrize(
+    "text", ["a[MASK]b", "[mask] [MA\u200bSK] [[SEP]]", "list[int] [x", "don’t “quote…” naïve—café €5"]
+)
+def test_words_with_brackets_and_typography_have_the_pieces_of_the_tokenizer(
+    compiled: Predictor, specified: Predictor, text: str
+) -> None:
+    assert compiled.encoder.pieces(text) == specified.encoder.pieces(text)
 
 
 def test_a_million_characters_are_read_alike(compiled: Predictor, specified: Predictor) -> None:
     for text in ("a1 (B) ?\n" * 111_112, "é日 " * 333_334, "x" * 1_000_000):
-        assert surface_features(text).tobytes() == surface_in_numpy(text).tobytes()
         assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes()
 
 
@@ -330,25 +340,67 @@ def test_a_copy_in_another_process_forecasts_alike(compiled: Predictor) -> None:
     assert copy.id == compiled.id
 
 
-def test_what_does_not_fit_is_refused(built: ModuleType) -> None:
+def test_what_does_not_fit_is_refused(built: ModuleType, compiled: Predictor) -> None:
+    lexicon = np.array([[2, 0]], np.uint16), np.array([[255, 9]], np.uint8)
     rows, scales = np.zeros((3, 8), np.int8), np.ones(3, np.float32)
-    table = built.Table(rows, scales)
-    assert table.embed(np.array([0, 3]).tobytes(), np.zeros(8, np.float32)) is False
+    table = built.Table(rows, scales, *lexicon, 1, 1, 2, 10)
+    table.embed(np.array([0, 2, 3, 13]).tobytes(), np.zeros(8, np.float32))
+    for beyond in (-1, 14):
+        with pytest.raises(ValueError, match="no such piece"):
+            table.embed(np.array([beyond]).tobytes(), np.zeros(8, np.float32))
     for out in (np.zeros(7, np.float32), np.zeros(8), np.zeros(16, np.float32)[::2]):
         with pytest.raises((ValueError, BufferError)):
             table.embed(b"", out)
-    with pytest.raises(ValueError, match="fit together"):
-        built.Table(rows[:2], scales)
-    pieces = built.Pieces(["[UNK]", "a", "##b"], "##", 0, 100)
+    with pytest.raises(ValueError, match="rows and scales"):
+        built.Table(rows[:2], scales, *lexicon, 1, 1, 2, 10)
+    for first, hashed in ((1, 3), (4, 1), (-1, 1), (0, 0)):
+        with pytest.raises(ValueError, match="lexicon and the table"):
+            built.Table(rows, scales, *lexicon, 1, first, hashed, 10)
+    with pytest.raises(ValueError, match="not in the table"):
+        built.Table(rows, scales, lexicon[0] + 1, lexicon[1], 1, 1, 2, 10)
+    characters = np.zeros((END - FIRST, 3), np.int32)
+    pieces = built.Pieces(["[UNK]", "a", "##b"], "##", 0, 100, characters, ("[x]",))
     assert np.frombuffer(pieces.ids("ab A! a", {}), np.int64).tolist() == [1, 2, 1, 0, 1]
     assert pieces.ids("a é [x] é", {}) == ["é", "[x]", "é"]
     with pytest.raises(TypeError):
         pieces.ids("é", {"é": [1]})
     with pytest.raises(TypeError):
         pieces.ids(b"a", {})
+    with pytest.raises(ValueError, match="begin with a bracket"):
+        built.Pieces(["[UNK]"], "##", 0, 100, characters, ("<x>",))
     for positions in (-1000, 1 << 40):
         with pytest.raises(ValueError, match="positions is out of range"):
             built.Surface(np.zeros(0x10000, np.uint8), (), (), (), positions)
+    with pytest.raises(ValueError, match="each as it was bound"):
+        built.Prompts(pieces, pieces, pieces, None)
+    assert compiled.reader is not None
+    surface = built.Surface(np.zeros(0x10000, np.uint8), (), (), (), 0)
+    with pytest.raises(ValueError, match="another width"):
+        built.Prompts(pieces, table, surface, compiled.reader.bound)
+    prompts, out = built.Prompts(pieces, table, surface, None), np.zeros(8 + 32, np.float32)
+    assert prompts.read(("ab a",), (1.0,), "ab a", 1, 4, 1, False, {}, out) == 3
+    refused: list[tuple[tuple[Any, ...], tuple[Any, ...], type[Exception]]] = [
+        ((), (), ValueError),
+        (("a",), (), ValueError),
+        (("a",) * 33, (1.0,) * 33, ValueError),
+        ((1,), (1.0,), TypeError),
+        (("a", "a"), ("b", "b"), TypeError),
+    ]
+    for turns, weights, error in refused:
+        with pytest.raises(error):
+            prompts.read(turns, weights, "a", 1, 4, 1, False, {}, out)
+
+
+def test_an_extension_of_other_sources_is_not_used_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "_SOURCES", tmp_path)
+    # Installed from a wheel: there are no sources.
+    assert kernel._load()[0] is not None
+    (tmp_path / "module.c").write_text("changed")
+    extension, reason = kernel._load()
+    assert extension is None
+    assert reason == "the compiled kernel is older than kernel/ in this tree; run: python kernel/build.py"
 
 
 def test_the_variable_keeps_numpy_and_says_so() -> None:

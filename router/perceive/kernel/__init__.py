@@ -7,8 +7,10 @@ arrays to it when they are made. `PULVINAR_KERNEL=off` keeps numpy.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from router import settings
 if TYPE_CHECKING:
     from types import ModuleType
 
-INTERFACE = 3
-"""Of the extension that this module can call: an editable installation may have one of an earlier version."""
+_SOURCES = Path(__file__).resolve().parents[3] / "kernel"
+"""Where a source tree has what the extension is compiled from."""
 
 VARIABLE = "PULVINAR_KERNEL"
 
@@ -46,9 +48,17 @@ def _load() -> tuple[ModuleType | None, str]:
         return None, "the compiled kernel is not built"
     except ImportError as error:
         return None, str(error)
-    if found.INTERFACE != INTERFACE:
-        return None, "the compiled kernel is of other sources; install again"
+    if _digest_of_sources() not in (None, found.SOURCES):
+        return None, "the compiled kernel is older than kernel/ in this tree; run: python kernel/build.py"
     return found, ""
+
+
+def _digest_of_sources() -> str | None:
+    """As `kernel/build.py` hashes what it compiles; None where there is no source tree."""
+    if not (_SOURCES / "module.c").is_file():
+        return None
+    files = sorted(_SOURCES.glob("*.[ch]"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 _extension, _reason = _load()

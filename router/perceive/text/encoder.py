@@ -12,9 +12,9 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,8 +24,8 @@ from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
-from router.perceive import kernel
 from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
+from router.perceive.kernel.words import bound
 from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
 from router.types import Floats, Indices
 
@@ -43,6 +43,9 @@ _MEMO_CHARACTERS = 400_000
 _PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _ENTRY_CHARACTERS = 8
 """The cost of one memo entry in addition to its characters, so that many short words are bounded too."""
+
+
+_Read = TypeVar("_Read")
 
 
 class Encoder(Protocol):
@@ -100,7 +103,7 @@ class StaticEncoder:
         self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
-        self._table, self._words = _bound(rows, scales, tokenizer)
+        self.bound = bound(rows, scales, tokenizer, lexicon)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another machine starts without what this one has memorised.
@@ -128,12 +131,9 @@ class StaticEncoder:
     def encode(self, texts: Sequence[str]) -> Floats:
         """See `Encoder.encode`. A batch gives the same bits as single calls."""
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        if self._table is not None:
+        if self.bound is not None:
             for text, vector in zip(texts, vectors, strict=True):
-                pieces = self._ids(text)
-                # Entries of the lexicon are not in the table.
-                if not self._table.embed(pieces, vector):
-                    vector[:] = unit(self._sum(pieces))
+                self.bound.table.embed(self._ids(text), vector)
             return vectors
         for start in range(0, len(texts), _BATCH_TEXTS):
             ids = [self._ids(text) for text in texts[start : start + _BATCH_TEXTS]]
@@ -147,12 +147,11 @@ class StaticEncoder:
         In other scripts, where word pieces are longer than a language model's tokens, a Han, kana or Hangul character
         counts as one token, and so do two other letters.
         """
-        read = min(len(text), MAX_CHARACTERS)
         ids = self._ids(text)
         pieces = len(ids)
         if pieces and ids.max() >= self.card.tokens:
             pieces = int(np.count_nonzero(ids < self.card.tokens)) + _tokens_of_other_scripts(_clipped(text))
-        return max(-(-len(text) // 4), pieces * len(text) // max(read, 1), 1)
+        return tokens_of_pieces(text, pieces)
 
     def pieces(self, text: str) -> list[int]:
         """Token ids of `text`, without special tokens. Ids from `card.tokens` on are entries of the lexicon.
@@ -164,13 +163,22 @@ class StaticEncoder:
         ids: list[int] = self._ids(text).tolist()
         return ids
 
+    def remembering(self, read: Callable[[dict[str, bytes]], _Read | list[str]]) -> _Read:
+        """What `read` returns for the pieces of the words that the kernel cannot read by itself: where it returns a
+        list of words, these are added first.
+        """
+        while isinstance(found := read(self._memo), list):
+            self._memo_with(found)
+        return found
+
     def _ids(self, text: str) -> Indices:
         text = _clipped(text)
         # `encode` and `count_tokens` are usually called with the same text, one after the other.
         last_text, ids = self._last
         if last_text != text:
-            if self._words is not None:
-                ids = self._compiled_ids(text)
+            if self.bound is not None:
+                pieces = self.bound.pieces
+                ids = np.frombuffer(self.remembering(lambda memo: pieces.ids(text, memo)), dtype=np.intp)
             else:
                 words = text.split()
                 try:
@@ -180,14 +188,7 @@ class StaticEncoder:
             self._last = text, ids
         return ids
 
-    def _compiled_ids(self, text: str) -> Indices:
-        found = self._words.ids(text, self._memo)
-        if isinstance(found, list):
-            # Words that the tokenizer does not merely split, such as those of other scripts.
-            found = self._words.ids(text, self._memo_with(found))
-        return np.frombuffer(found, dtype=np.intp)
-
-    def _memo_with(self, words: Sequence[str]) -> Mapping[str, bytes]:
+    def _memo_with(self, words: Sequence[str]) -> dict[str, bytes]:
         """The memo, after the pieces of these words were added."""
         if self._memo_characters > _MEMO_CHARACTERS:
             self._memo, self._memo_characters = {}, 0
@@ -292,48 +293,15 @@ class StaticEncoder:
         return vectors
 
 
+def tokens_of_pieces(text: str, pieces: int) -> int:
+    """The estimate of a language model's tokens where the part of `text` that is read has so many word pieces."""
+    return max(-(-len(text) // 4), pieces * len(text) // max(min(len(text), MAX_CHARACTERS), 1), 1)
+
+
 def unit(vector: Floats) -> Floats:
     """`vector` scaled to length one; the zero vector stays zero."""
     norm = math.sqrt(np.add.reduce(np.square(vector)))
     return vector / np.float32(norm) if norm > 0 else vector
-
-
-def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer) -> tuple[Any, Any]:
-    """The table of vectors and the tokenizer's list of word pieces, bound to the compiled kernel; None for what it
-    cannot read.
-    """
-    if (extension := kernel.extension()) is None or rows.shape[1] > kernel.MOST_EMBEDDED or np.intp(0).itemsize != 8:
-        return None, None
-    table = extension.Table(kernel.contiguous(rows, np.int8), kernel.contiguous(scales, np.float32))
-    # Several times faster than to ask the tokenizer for its vocabulary.
-    try:
-        model = msgspec.json.decode(tokenizer.to_str(), type=_Stated).model
-    except msgspec.ValidationError:
-        # A vocabulary of another kind of model.
-        return table, None
-    unknown = model.vocab.get(model.unk_token)
-    if model.type != "WordPiece" or unknown is None:
-        return table, None
-    if not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
-        return table, None
-    pieces = [""] * (1 + max(model.vocab.values()))
-    for piece, number in model.vocab.items():
-        pieces[number] = piece
-    return table, extension.Pieces(pieces, model.continuing_subword_prefix, unknown, model.max_input_chars_per_word)
-
-
-class _Model(Struct):
-    """The model of a tokenizer; other kinds than WordPiece state other things."""
-
-    type: str = ""
-    vocab: dict[str, int] = {}
-    unk_token: str = ""
-    continuing_subword_prefix: str = ""
-    max_input_chars_per_word: int = 0
-
-
-class _Stated(Struct):
-    model: _Model
 
 
 def _joined(pieces: Mapping[str, bytes], words: Sequence[str]) -> Indices:

@@ -90,6 +90,13 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def stored(self) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int, int, int, int]:
+        """The tokens and weights of entries `(entries, of each)`, how many they are, the first token for hashes, the
+        number of tokens for them, and the number of hashes.
+        """
+        return self._tokens, self._weights, len(self), _FIRST_WORD, _WORDS, _HASHES
+
     @functools.cached_property
     def _index(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """The entry of each word, and the length of the longest word that begins with a character. Made at the first
@@ -148,6 +155,11 @@ class Lexicon:
             np.concatenate([self._tokens[listed].ravel(), first + _FIRST_WORD, second + _FIRST_WORD]).astype(np.intp),
             np.concatenate([self._weights[listed].ravel() * WEIGHT_UNIT, half, -half]).astype(np.float32),
         )
+
+
+def is_other_script(character: str) -> bool:
+    """Whether `character` is of another script than Latin."""
+    return _RUN.match(character) is not None
 
 
 def is_foreign(word: str) -> bool:

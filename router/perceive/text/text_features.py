@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router.perceive import kernel
 from router.types import Floats
 
 # Character classes; a table maps a character to its class.
@@ -139,15 +140,6 @@ WIDTH = len(NAMES)
 
 def surface_features(text: str, turns: int = 1) -> Floats:
     """float32 `(WIDTH,)`, named by `NAMES`; `turns` is the number of human turns of the conversation."""
-    if _compiled is None:
-        return surface_in_numpy(text, turns)
-    features = np.empty(WIDTH, dtype=np.float32)
-    _compiled.read(text, turns, features)
-    return features
-
-
-def surface_in_numpy(text: str, turns: int = 1) -> Floats:
-    """The specification of `surface_features`."""
     units, ascii_counts, counts = _counted(text)
     characters = max(len(units), 1)
     words, first_word = _words(text, units)
@@ -231,12 +223,8 @@ def _options(text: str) -> int:
     return len(_OPTIONS)
 
 
-def _bound() -> Any | None:
+@functools.cache
+def bound(extension: ModuleType) -> Any:
     """The tables of this module, bound to the compiled kernel."""
-    if (extension := kernel.extension()) is None:
-        return None
     codes = tuple(code for _, code in _CODE)
     return extension.Surface(_TABLE, codes, _PHRASES, tuple(_QUESTION_WORDS.items()), _FIRST_WORDS)
-
-
-_compiled = _bound()

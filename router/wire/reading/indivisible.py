@@ -8,6 +8,8 @@ from typing import Any
 _SET = ("previous_response_id", "conversation", "background", "audio", "container")
 """What only one server has, or does once."""
 
+_FIELDS = frozenset((*_SET, "seed", "store", "echo"))
+
 TOOL_TURNS = "tool_turns"
 """The word for a conversation with calls of tools or their results."""
 
@@ -17,10 +19,13 @@ _TOOL_TYPES = ("tool_use", "tool_result", "function_call", "function_call_output
 
 def indivisible_in(body: Mapping[str, Any]) -> frozenset[str]:
     """The names of these fields in a body of any protocol, and `TOOL_TURNS` where tools were called."""
-    found = {field for field in _SET if body.get(field)}
-    # A seed asks for the same answer again, which several calls cannot give.
-    found |= {field for field in ("seed",) if body.get(field) is not None}
-    found |= {field for field in ("store", "echo") if body.get(field) is True}
+    found: set[str] = set()
+    # Most bodies have none of them.
+    if not _FIELDS.isdisjoint(body):
+        found |= {field for field in _SET if body.get(field)}
+        # A seed asks for the same answer again, which several calls cannot give.
+        found |= {field for field in ("seed",) if body.get(field) is not None}
+        found |= {field for field in ("store", "echo") if body.get(field) is True}
     turns = body.get("messages") or body.get("input")
     if isinstance(turns, list) and any(map(_is_of_tool, turns)):
         found.add(TOOL_TURNS)
