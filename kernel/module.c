@@ -11,7 +11,7 @@
 #define PULVINAR_SOURCES "unknown"
 #endif
 /* Raised with every change of what router/perceive/kernel/__init__.py passes or gets. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define ISA(name) name##_baseline
 #include "arithmetic.h"
@@ -667,8 +667,8 @@ static PyObject *projection_project(PyObject *object, PyObject *const *arguments
 
 static PyTypeObject *projection_type;
 
-/* Cards(projection, difficulty variance, strengths (families, padded), variances (families, padded), interactions
- *       (skills, padded), columns (CARD_COLUMNS, padded)) */
+/* Cards(projection, difficulty variance, strengths (padded / 4, families, 4), variances (the same), interactions
+ *       (padded / 4, skills, 4), columns (padded / 4, CARD_COLUMNS, 4)) */
 static PyObject *cards_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *projection, *strengths, *variances, *interactions, *columns;
@@ -730,8 +730,9 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
         failed = get(arguments[5], &out, 'd', FORECASTS * (Py_ssize_t)cards->padded, PyBUF_WRITABLE) < 0;
     double prompt[PROFILE + 1 + MOST_TERMS];
     if (!failed) {
-        const double *usd = tiers ? prices.buf : cards->columns + INPUT_USD * cards->padded;
-        Request request = {numbers[0], numbers[1], numbers[2], usd, usd + cards->padded};
+        const double *usd = tiers ? prices.buf : cards->columns + INPUT_USD * 4;
+        Request request = {numbers[0], numbers[1], numbers[2], usd, usd + (tiers ? cards->padded : 4),
+                           tiers ? 4 : 4 * CARD_COLUMNS};
         arithmetic->project(projection, vector.buf, prompt);
         arithmetic->forecast(cards, prompt, (const float *)vector.buf + projection->width, &request, out.buf);
         PyBuffer_Release(&out);

@@ -19,7 +19,7 @@ from router import settings
 if TYPE_CHECKING:
     from types import ModuleType
 
-INTERFACE = 2
+INTERFACE = 3
 """Of the extension that this module can call: an editable installation may have one of an earlier version."""
 
 VARIABLE = "PULVINAR_KERNEL"
@@ -80,6 +80,12 @@ def contiguous(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
 def in_lanes(matrix: NDArray[Any], kind: type[np.generic] = np.float64, lanes: int = 4) -> NDArray[Any]:
     """`matrix` with columns of zeros up to a multiple of `lanes`, itself a multiple of four."""
     return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % lanes))), kind)
+
+
+def in_fours(rows: NDArray[Any]) -> NDArray[Any]:
+    """`rows` `(rows, cards)` as `(fours of cards, rows, 4)`, with cards of zeros in the last four."""
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    return contiguous(padded.reshape(len(rows), -1, 4).transpose(1, 0, 2), np.float64)
 
 
 def landmarks_of(
