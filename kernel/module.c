@@ -175,6 +175,8 @@ static uint32_t *points_of(PyObject *text, uint32_t *kept, Py_ssize_t *length)
     return points;
 }
 
+#include "choice.h"
+
 /* ---- word pieces -------------------------------------------------------------------------------------------------- */
 
 /* Pieces(pieces: list[str] by id, prefix of continuations, id of the unknown word, most characters of a word) */
@@ -819,8 +821,13 @@ static int execute(PyObject *module)
     return PyModule_AddStringConstant(module, "SOURCES", PULVINAR_SOURCES);
 }
 
-static PyMethodDef functions[] = {
-    {"use", use, METH_O, NULL}, {"instructions", instructions, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+#define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
+static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
+                                  {"instructions", instructions, METH_NOARGS, NULL},
+                                  FUNCTION(loss_and_cost),
+                                  FUNCTION(totals),
+                                  FUNCTION(first_of),
+                                  {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};
 static PyModuleDef definition = {
     {1, NULL}, NULL, 0, NULL, "_kernel", NULL, 0, functions, module_slots, NULL, NULL, NULL};
