@@ -246,6 +246,16 @@ def _choice(extension: Any, given: _Given) -> None:
     parts = tuple(given.array("f8", cards) for _ in range(given.size(4)))
     extension.totals(parts, quality, given.array("f8", cards), weight, given.out("f8", 3, cards))
     extension.first_of(quality, given.array("?", cards), given.out("i8", given.size(70)))
+    members = given.size(18)
+    columns = [given.array("f8", members).tolist() for _ in range(given.size(4))]
+    extension.cascade(
+        columns,
+        given.array("f8", members).tolist(),
+        0.3,
+        given.chance.gauss(0, 1),
+        weight,
+        given.chance.choice((-1.0, 0.5)),
+    )
 
 
 if __name__ == "__main__":

@@ -176,6 +176,7 @@ static uint32_t *points_of(PyObject *text, uint32_t *kept, Py_ssize_t *length)
 }
 
 #include "choice.h"
+#include "plans.h"
 
 /* ---- word pieces -------------------------------------------------------------------------------------------------- */
 
@@ -827,6 +828,7 @@ static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
                                   FUNCTION(loss_and_cost),
                                   FUNCTION(totals),
                                   FUNCTION(first_of),
+                                  FUNCTION(cascade),
                                   {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};
 static PyModuleDef definition = {

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, gap, reason
-from router.decide.plans.rows import PlanRows
 from router.errors import did_you_mean
 from router.perceive import kernel
 from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection, known
+
+if TYPE_CHECKING:
+    from router.decide.plans.rows import PlanRows
 
 AVAILABLE = Limit("available", "=", "yes", "available")
 """The limit that a card fails while it cannot be called."""
