@@ -135,8 +135,8 @@ def _comparisons(
     ]
     forecast_of = predictor.bind(Catalog(cards))
     for row in test:
-        candidates = np.flatnonzero(run[row])
-        if not len(candidates):
+        rejected = ~run[row].astype(np.bool_)
+        if rejected.all():
             continue
         forecast = forecast_of(Features(vectors[row], 1, frozenset({"text"}), frozenset()))
         uncertainty = uncertainty_of(forecast.independent_std)
@@ -147,7 +147,7 @@ def _comparisons(
             safe_score=loss_of(forecast.mean_quality) + uncertainty,
             novelty=forecast.novelty,
         )
-        yield int(row), guard.compare(candidates), forecast.novelty
+        yield int(row), guard.compare(rejected), forecast.novelty
 
 
 def _intervals(differences: Doubles, seed: int) -> list[Interval]:

@@ -38,7 +38,7 @@ _ALPHABET = [
     "\u00a0",
     "\x00",
 ]
-_KINDS = ("f4", "f8", "i1", "u1", "i8")
+_KINDS = ("f4", "f8", "i1", "u1", "i8", "?")
 
 
 def main() -> int:
@@ -95,7 +95,7 @@ def load(extension: Path) -> Any:
 def fuzz(extension: Any, seconds: float, seed: int) -> int:
     """Call everything for so long; returns the number of calls."""
     given, end, calls = _Given(random.Random(seed)), time.monotonic() + seconds, 0
-    stages = (_pieces, _table, _prompts, _reading, _projection)
+    stages = (_pieces, _table, _prompts, _reading, _projection, _choice)
     while time.monotonic() < end:
         for name in ("baseline", "avx2"):
             with contextlib.suppress(ValueError):
@@ -292,6 +292,27 @@ def _projection(extension: Any, given: _Given) -> None:
             vector, given.size(), given.chance.choice((np.inf, 0, 50)), 1.0, prices, given.out("f8", 8, padded)
         )
     cards.qualities(given.array("f4", prompts, width + families), prompts, given.out("f8", prompts, 2, padded))
+
+
+def _choice(extension: Any, given: _Given) -> None:
+    cards = given.size()
+    quality, weight = given.array("f8", cards), given.chance.uniform(0, 5)
+    extension.loss_and_cost(
+        quality, given.array("f8", cards), weight, given.chance.uniform(0, 2), given.out("f8", 2, cards)
+    )
+    parts = tuple(given.array("f8", cards) for _ in range(given.size(4)))
+    extension.totals(parts, quality, given.array("f8", cards), weight, given.out("f8", 3, cards))
+    extension.first_of(quality, given.array("?", cards), given.out("i8", given.size(70)))
+    members = given.size(18)
+    columns = [given.array("f8", members).tolist() for _ in range(given.size(4))]
+    extension.cascade(
+        columns,
+        given.array("f8", members).tolist(),
+        0.3,
+        given.chance.gauss(0, 1),
+        weight,
+        given.chance.choice((-1.0, 0.5)),
+    )
 
 
 if __name__ == "__main__":

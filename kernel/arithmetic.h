@@ -197,32 +197,32 @@ static void ISA(project)(const Projection *of, const float *vector, double *out)
                    (1.0 - of->quantile_novelties[of->quantiles - 1]) * (excess / (1.0 + excess));
 }
 
-/* The sum over `terms` of rows[term][card] * factors[term] for four cards, in numpy's order for at most 128 terms. */
-#define SUM_OF_TERMS(sum, rows, factors, terms, padded, card)                                              \
+/* The sum over `terms` of rows[term] * factors[term] for four cards, in numpy's order for at most 128 terms. */
+#define SUM_OF_TERMS(sum, rows, factors, terms)                                                            \
     do {                                                                                                   \
         double4 lanes_[8], numbers_;                                                                       \
         if ((terms) < 8) {                                                                                 \
             (sum) = ALL4(0.0);                                                                             \
             for (long i_ = 0; i_ < (terms); i_++) {                                                        \
-                LOAD4(numbers_, (rows) + i_ * (padded) + (card));                                          \
+                LOAD4(numbers_, (rows) + i_ * 4);                                                          \
                 (sum) += numbers_ * ALL4((factors)[i_]);                                                   \
             }                                                                                              \
             break;                                                                                         \
         }                                                                                                  \
         for (int lane_ = 0; lane_ < 8; lane_++) {                                                          \
-            LOAD4(numbers_, (rows) + lane_ * (padded) + (card));                                           \
+            LOAD4(numbers_, (rows) + lane_ * 4);                                                           \
             lanes_[lane_] = numbers_ * ALL4((factors)[lane_]);                                             \
         }                                                                                                  \
         long i_ = 8;                                                                                       \
         for (; i_ < (terms) - (terms) % 8; i_ += 8)                                                        \
             for (int lane_ = 0; lane_ < 8; lane_++) {                                                      \
-                LOAD4(numbers_, (rows) + (i_ + lane_) * (padded) + (card));                                \
+                LOAD4(numbers_, (rows) + (i_ + lane_) * 4);                                                \
                 lanes_[lane_] += numbers_ * ALL4((factors)[i_ + lane_]);                                   \
             }                                                                                              \
         (sum) = ((lanes_[0] + lanes_[1]) + (lanes_[2] + lanes_[3])) +                                      \
                 ((lanes_[4] + lanes_[5]) + (lanes_[6] + lanes_[7]));                                       \
         for (; i_ < (terms); i_++) {                                                                       \
-            LOAD4(numbers_, (rows) + i_ * (padded) + (card));                                              \
+            LOAD4(numbers_, (rows) + i_ * 4);                                                              \
             (sum) += numbers_ * ALL4((factors)[i_]);                                                       \
         }                                                                                                  \
     } while (0)
@@ -240,12 +240,12 @@ static void ISA(project)(const Projection *of, const float *vector, double *out)
 #define BYTES_PER_S4(result, context)                                                              \
     do {                                                                                           \
         double4 weight_, kv_, state_, memory_, host_, own_;                                        \
-        LOAD4(weight_, columns + WEIGHT * padded + card);                                          \
-        LOAD4(kv_, columns + KV * padded + card);                                                  \
-        LOAD4(state_, columns + STATE * padded + card);                                            \
-        LOAD4(memory_, columns + MEMORY * padded + card);                                          \
-        LOAD4(host_, columns + OFFLOAD * padded + card);                                           \
-        LOAD4(own_, columns + BANDWIDTH * padded + card);                                          \
+        LOAD4(weight_, columns + WEIGHT * 4);                                                      \
+        LOAD4(kv_, columns + KV * 4);                                                              \
+        LOAD4(state_, columns + STATE * 4);                                                        \
+        LOAD4(memory_, columns + MEMORY * 4);                                                      \
+        LOAD4(host_, columns + OFFLOAD * 4);                                                       \
+        LOAD4(own_, columns + BANDWIDTH * 4);                                                      \
         double4 needed_ = (weight_ + kv_ * (context)) + state_;                                    \
         long4 exceeds_ = needed_ > memory_;                                                        \
         double4 fast_ = memory_ / own_, slow_ = (needed_ - memory_) / host_;                       \
@@ -257,7 +257,6 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
                           double *out)
 {
     long padded = cards->padded, families = cards->families;
-    const double *columns = cards->columns;
     double weights[MOST_TERMS], squared[MOST_TERMS];
     double difficulty = (double)reading[0], known = 1.0 - prompt[OOD_PROBABILITY];
     for (long i = 1; i < families; i++)
@@ -272,9 +271,10 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
     double tokens = request->input_tokens, limit = request->output_limit;
     for (long card = 0; card < padded; card += 4) {
         double4 logits, interactions, independent, column;
-        SUM_OF_TERMS(logits, cards->strengths, weights, families, padded, card);
-        SUM_OF_TERMS(interactions, cards->interactions, prompt + PROFILE + 1, cards->skills, padded, card);
-        SUM_OF_TERMS(independent, cards->variances, squared, families, padded, card);
+        const double *columns = cards->columns + card * CARD_COLUMNS;
+        SUM_OF_TERMS(logits, cards->strengths + card * families, weights, families);
+        SUM_OF_TERMS(interactions, cards->interactions + card * cards->skills, prompt + PROFILE + 1, cards->skills);
+        SUM_OF_TERMS(independent, cards->variances + card * families, squared, families);
         logits = (logits - ALL4(difficulty)) + ALL4(known) * interactions;
         double4 bounded = MOST4(logits, ALL4(-12.0));
         bounded = LEAST4(bounded, ALL4(12.0));
@@ -290,7 +290,7 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
         DEVIATION4(result, slope * independent);
         STORE4(out + INDEPENDENT_STD * padded + card, result);
 
-        LOAD4(column, columns + LENGTH_OFFSET * padded + card);
+        LOAD4(column, columns + LENGTH_OFFSET * 4);
         double4 length = ALL4(prompt[LOG_TOKENS]) + column;
         length = LEAST4(length, ALL4(20.0));
         EXP4(length);
@@ -298,46 +298,46 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
         output = MOST4(output, ALL4(1.0));
         output = LEAST4(output, ALL4(8192.0));
         output = RINT4(output);
-        LOAD4(column, columns + MAX_OUTPUT * padded + card);
+        LOAD4(column, columns + MAX_OUTPUT * 4);
         output = LEAST4(output, column);
         output = LEAST4(output, ALL4(limit));
         STORE4(out + OUTPUT_TOKENS * padded + card, output);
-        LOAD4(column, columns + THINKING * padded + card);
+        LOAD4(column, columns + THINKING * 4);
         double4 thinking = column * ALL4(thinking_scale);
         double4 written = output + RINT4(thinking);
         written = LEAST4(written, ALL4(limit));
         STORE4(out + WRITTEN_TOKENS * padded + card, written);
 
         double4 input_usd, output_usd;
-        LOAD4(input_usd, request->input_usd + card);
-        LOAD4(output_usd, request->output_usd + card);
+        LOAD4(input_usd, request->input_usd + card / 4 * request->price_step);
+        LOAD4(output_usd, request->output_usd + card / 4 * request->price_step);
         result = ALL4(tokens) * input_usd + written * output_usd;
         STORE4(out + COST_USD * padded + card, result);
 
         double4 active, attention, flops, read, of_prompt, kv, state, bandwidth, factor;
-        LOAD4(active, columns + ACTIVE * padded + card);
-        LOAD4(attention, columns + ATTENTION * padded + card);
-        LOAD4(flops, columns + FLOPS * padded + card);
-        LOAD4(read, columns + READ * padded + card);
-        LOAD4(of_prompt, columns + PROMPT * padded + card);
-        LOAD4(kv, columns + KV * padded + card);
-        LOAD4(state, columns + STATE * padded + card);
+        LOAD4(active, columns + ACTIVE * 4);
+        LOAD4(attention, columns + ATTENTION * 4);
+        LOAD4(flops, columns + FLOPS * 4);
+        LOAD4(read, columns + READ * 4);
+        LOAD4(of_prompt, columns + PROMPT * 4);
+        LOAD4(kv, columns + KV * 4);
+        LOAD4(state, columns + STATE * 4);
         double4 computing = ((ALL4(2.0) * active) * ALL4(tokens) + attention * ALL4(tokens * tokens)) / flops;
         double4 all_read = read * ALL4(tokens > 1.0 ? tokens : 1.0);
         all_read = LEAST4(all_read, of_prompt);
         BYTES_PER_S4(bandwidth, ALL4(tokens));
         double4 reading_s = all_read / bandwidth;
-        LOAD4(factor, columns + FIRST * padded + card);
+        LOAD4(factor, columns + FIRST * 4);
         double4 first = (MOST4(computing, reading_s) * ALL4(1e3)) * factor;
-        LOAD4(column, columns + TTFT * padded + card);
+        LOAD4(column, columns + TTFT * 4);
         first = CHOOSE4(column == column, column, first);
         STORE4(out + TTFT_MS * padded + card, first);
 
         double4 context = ALL4(tokens) + written / ALL4(2.0);
         BYTES_PER_S4(bandwidth, context);
-        LOAD4(factor, columns + FURTHER * padded + card);
+        LOAD4(factor, columns + FURTHER * 4);
         double4 further = ((((read + kv * context) + state) / bandwidth) * ALL4(1e3)) * factor;
-        LOAD4(column, columns + TPOT * padded + card);
+        LOAD4(column, columns + TPOT * 4);
         further = CHOOSE4(column == column, column, further);
         result = first + written * further;
         STORE4(out + LATENCY_MS * padded + card, result);

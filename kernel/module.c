@@ -173,6 +173,9 @@ static int has_arguments(Py_ssize_t given, Py_ssize_t expected)
     return 0;
 }
 
+#include "choice.h"
+#include "plans.h"
+
 /* ---- word pieces -------------------------------------------------------------------------------------------------- */
 
 /* Pieces(pieces: list[str] by id, prefix of continuations, id of the unknown word, most characters of a word,
@@ -514,8 +517,8 @@ static PyObject *projection_project(PyObject *object, PyObject *const *arguments
 
 /* ---- forecasts ---------------------------------------------------------------------------------------------------------------- */
 
-/* Cards(projection, difficulty variance, strengths (families, padded), variances (families, padded), interactions
- *       (skills, padded), columns (CARD_COLUMNS, padded)) */
+/* Cards(projection, difficulty variance, strengths (padded / 4, families, 4), variances (the same), interactions
+ *       (padded / 4, skills, 4), columns (padded / 4, CARD_COLUMNS, 4)) */
 static PyObject *cards_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *projection, *strengths, *variances, *interactions, *columns;
@@ -577,8 +580,9 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
         failed = get(arguments[5], &out, 'd', FORECASTS * (Py_ssize_t)cards->padded, PyBUF_WRITABLE) < 0;
     double prompt[PROFILE + 1 + MOST_TERMS];
     if (!failed) {
-        const double *usd = tiers ? prices.buf : cards->columns + INPUT_USD * cards->padded;
-        Request request = {numbers[0], numbers[1], numbers[2], usd, usd + cards->padded};
+        const double *usd = tiers ? prices.buf : cards->columns + INPUT_USD * 4;
+        Request request = {numbers[0], numbers[1], numbers[2], usd, usd + (tiers ? cards->padded : 4),
+                           tiers ? 4 : 4 * CARD_COLUMNS};
         arithmetic->project(projection, vector.buf, prompt);
         arithmetic->forecast(cards, prompt, (const float *)vector.buf + projection->width, &request, out.buf);
         PyBuffer_Release(&out);
@@ -595,7 +599,7 @@ static PyObject *cards_qualities(PyObject *object, PyObject *const *arguments, P
 {
     const Stage *self = (Stage *)object;
     const Cards *cards = &self->as.cards;
-    const Projection *projection = &((const Stage *)self->other)->as.projection;
+    const Projection *projection = &((const Stage *)self->others[0])->as.projection;
     if (!has_arguments(given, 3))
         return NULL;
     Py_ssize_t prompts = PyLong_AsSsize_t(arguments[1]), width = projection->width + cards->families;
@@ -614,9 +618,9 @@ static PyObject *cards_qualities(PyObject *object, PyObject *const *arguments, P
     }
     double *forecasts = PyMem_Malloc((size_t)(FORECASTS * padded + 1) * sizeof *forecasts);
     if (forecasts != NULL) {
-        void *state = PyEval_SaveThread();
-        const double *usd = cards->columns + INPUT_USD * padded;
-        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + padded};
+        PyThreadState *state = PyEval_SaveThread();
+        const double *usd = cards->columns + INPUT_USD * 4;
+        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + 4, 4 * CARD_COLUMNS};
         double prompt[PROFILE + 1 + MOST_TERMS];
         for (Py_ssize_t i = 0; i < prompts; i++) {
             const float *vector = (const float *)vectors.buf + i * width;
@@ -782,12 +786,16 @@ static int execute(PyObject *module)
     return PyModule_AddStringConstant(module, "SOURCES", PULVINAR_SOURCES);
 }
 
-static PyMethodDef functions[] = {
-    {"use", use, METH_O, NULL},
-    {"instructions", instructions, METH_NOARGS, NULL},
-    {"similarities", (PyCFunction)(void (*)(void))similarities, METH_FASTCALL, NULL},
-    {"in_order", (PyCFunction)(void (*)(void))in_order, METH_FASTCALL, NULL},
-    {NULL, NULL, 0, NULL}};
+#define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
+static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
+                                  {"instructions", instructions, METH_NOARGS, NULL},
+                                  FUNCTION(similarities),
+                                  FUNCTION(in_order),
+                                  FUNCTION(loss_and_cost),
+                                  FUNCTION(totals),
+                                  FUNCTION(first_of),
+                                  FUNCTION(cascade),
+                                  {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};
 static PyModuleDef definition = {
     {1, NULL}, NULL, 0, NULL, "_kernel", NULL, 0, functions, module_slots, NULL, NULL, NULL};

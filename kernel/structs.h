@@ -48,7 +48,9 @@ enum { LENGTH_OFFSET, MAX_OUTPUT, THINKING, TTFT, TPOT, INPUT_USD, OUTPUT_USD, F
        ACTIVE, READ, PROMPT, WEIGHT, KV, STATE, ATTENTION, FLOPS, BANDWIDTH, OFFLOAD, MEMORY, CARD_COLUMNS };
 enum { QUALITY, STD, INDEPENDENT_STD, OUTPUT_TOKENS, WRITTEN_TOKENS, COST_USD, TTFT_MS, LATENCY_MS, FORECASTS };
 
-/* Arrays of `padded` numbers each: a multiple of four cards. */
+/* Of `padded` cards, a multiple of four: for four cards at a time the rows of each array, so that all that is read of
+ * them lies together.
+ */
 typedef struct {
     long padded, families, skills;
     double difficulty_variance;
@@ -57,7 +59,9 @@ typedef struct {
 
 typedef struct {
     double input_tokens, output_limit, thinking_scale;
+    /* Of the prices of four cards, which are `price_step` numbers after those of the four before. */
     const double *input_usd, *output_usd;
+    long price_step;
 } Request;
 
 typedef struct {

@@ -20,8 +20,8 @@ from router.decide.exploration.rule import Draw
 from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
-from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
-from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
+from router.decide.goals import assumptions, loss_weight, parts_of
+from router.decide.guard import GuardEvaluation, GuardRule, Totals, totals_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
@@ -37,14 +37,16 @@ from router.decide.ranking import (
     HIDDEN,
     MEASURED,
     TRIED,
+    Order,
     Ranking,
     Rejections,
+    best_of,
     explain_empty,
 )
 from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan, SinglePlan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Mask, Plan, SinglePlan
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -52,8 +54,8 @@ _CONVERSATION_GUARD = GuardRule(confidence=0.9, novelty=0.95)
 # No forecast releases a follow-up: it is about the answer that the conversation's card gave.
 _FOLLOW_UP_GUARD = GuardRule(confidence=1.0, novelty=1.0)
 
-Pick = Callable[[Indices], int]
-"""Maps the positions of candidate cards, in ascending order, to the position of the chosen one."""
+Pick = Callable[[Mask], int]
+"""Maps the rejected cards to the position of the one chosen among the others."""
 
 
 class RequestContext(Struct, frozen=True):
@@ -130,43 +132,42 @@ def decide(
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
-    fails = _fails(results)
-    rejected: Mask = np.logical_or.reduce(fails)
-    candidates, trial = np.flatnonzero(~rejected), None
-    if catalog.canaries:
-        trial = Trial(catalog, results, request_context.canaries)
-        candidates = candidates if len(candidates) else trial.only(rejected)
+    rejected: Mask = functools.reduce(np.logical_or, [result.fails for result in results])
+    trial = Trial(catalog, results, request_context.canaries) if catalog.canaries else None
+    if trial is not None:
+        # The results stay as they are.
+        rejected = rejected.copy()
+        if rejected.all():
+            trial.admit(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    if not len(candidates):
+    if rejected.all():
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
-        raise NoCandidateError(explain_empty(results, fails, inputs, rejections, advice))
-    score = functools.reduce(np.add, parts.values())
-    # The cards are sorted by id and the sort is stable: the id breaks ties.
-    order = candidates[np.argsort(score[candidates], kind="stable")]
-    chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
+        raise NoCandidateError(explain_empty(results, _fails(results), inputs, rejections, advice))
+    totals = totals_of(parts, forecast, loss_weight(combined.goals))
+    score, ids = totals.score, catalog.ids if rows is None else rows.ids
     keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
     current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
-    evaluation = _guard_evaluation(policy, combined, inputs, forecast, parts, score, current, features.dependence)
-    ids = catalog.ids if rows is None else rows.ids
+    evaluation = _guard_evaluation(policy, inputs, totals, forecast.novelty, current, features.dependence)
+    guard, order = NO_GUARD, Order(score, rejected)
+    pick: Pick = functools.partial(best_of, score)
     if evaluation is not None:
-        comparison = evaluation.compare(candidates)
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
-        guard = evaluation.explain(comparison, ids, missing)
-        pick = evaluation.choose
-        if guard.state == "held":
-            chosen = comparison.default
-            rank = int((order == chosen).argmax())
-            order[1 : rank + 1] = order[:rank]
-            order[0] = chosen
-    order, canary = (order, None) if trial is None else trial.applied(ids[chosen], order, rejected)
-    order, exploration = explore(
-        policy.exploration,
-        Asked(request_context.draw, features, request_context.kept, request_context.plan, relaxed or unmet, canary),
-        Scored(order, catalog, ids, score, forecast, combined),
-    )
-    plan = _plan(catalog, rows, order, policy.fallbacks, needed_tokens(features))
+        guard, pick, order = _guarded(evaluation, order, rejected, ids, missing)
+    chosen = order.ahead.item(0)
+    canary, exploration = None, None
+    if trial is not None:
+        found, canary = trial.applied(ids[chosen], order.whole, rejected)
+        order = Order.stated(found, score)
+    if policy.exploration is not None and request_context.draw is not None:
+        found, exploration = explore(
+            policy.exploration,
+            Asked(request_context.draw, features, request_context.kept, request_context.plan, relaxed or unmet, canary),
+            Scored(order.whole, catalog, ids, score, forecast, combined),
+        )
+        order = Order.stated(found, score)
+    plan = _plan(catalog, rows, order, score, policy.fallbacks, needed_tokens(features))
     return Decision(
         plan=plan if canary is None else with_predecessor(plan, canary, policy.fallbacks),
         candidates=Ranking(ids, order, score, parts, forecast, functools.partial(_assumed, rows, parts, inputs)),
@@ -174,7 +175,7 @@ def decide(
         policy=policy.id,
         artifact=artifact,
         flags=str(flags),
-        binding=() if len(order) == len(score) else _binding(results, fails, chosen, pick),
+        binding=() if len(order) == len(score) else _binding(results, chosen, pick),
         relaxed=(*relaxed, *unmet),
         guard=guard,
         plans={} if rows is None else Outlooks(rows, inputs.forecast),
@@ -189,10 +190,6 @@ def _named_plans(policy: Policy, request_context: RequestContext, plans: Plans) 
     if not (named and request_context.hidden):
         return named
     return tuple(name for name in named if request_context.hidden.isdisjoint(cards_named_in(plans.named(name))))
-
-
-def _argmin(score: Doubles) -> Pick:
-    return lambda candidates: int(candidates[score[candidates].argmin()])
 
 
 def _plan_rows(
@@ -238,14 +235,17 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
     return score
 
 
-def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:
+def _plan(catalog: Catalog, rows: PlanRows | None, order: Order, score: Doubles, fallbacks: int, needed: int) -> Plan:
     """What the first of `order` is: a card with its fallbacks, or a plan with those that answer if no member does."""
-    chosen, cards = int(order[0]), order if rows is None else order[order < len(catalog)]
-    if rows is None or chosen < len(catalog):
-        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
+    chosen = order.ahead.item(0)
+    if rows is None:
+        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, fallbacks, needed))
+    cards = order.whole[order.whole < len(catalog)]
+    if chosen < len(catalog):
+        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, Order.stated(cards, score), fallbacks, needed))
     members = rows.members_of(chosen)
     others = np.concatenate(([rows.answerer(chosen)], cards[(cards[:, None] != members).all(axis=1)]))
-    return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
+    return rows.composed(chosen, fallbacks_of(catalog, Order.stated(others, score), fallbacks, needed))
 
 
 def _assumed(
@@ -287,11 +287,9 @@ def _plan_hints(
 
 def _guard_evaluation(
     policy: Policy,
-    flags: Flags,
     inputs: DecisionInputs,
-    forecast: Forecast,
-    parts: Mapping[str, Doubles],
-    score: Doubles,
+    totals: Totals,
+    novelty: float,
     current: int | None,
     dependence: float,
 ) -> GuardEvaluation | None:
@@ -300,23 +298,28 @@ def _guard_evaluation(
     rule = policy.guard_rule if current is None else _FOLLOW_UP_GUARD if follows_up else _CONVERSATION_GUARD
     if rule is None:
         return None
-    weight = loss_weight(flags.goals)
-    uncertainty = weight * uncertainty_of(forecast.independent_std)
-    average_prompt_parts = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
+    stated = None if policy.default is None else inputs.catalog.position(policy.default)
     return GuardEvaluation(
         rule=rule,
-        score=score,
-        uncertainty=uncertainty,
-        safe_score=functools.reduce(np.add, average_prompt_parts.values()) + uncertainty,
-        novelty=forecast.novelty,
-        stated_default=_stated_default(policy, inputs.catalog) if current is None else current,
+        score=totals.score,
+        uncertainty=totals.uncertainty,
+        safe_score=totals.safe_score,
+        novelty=novelty,
+        stated_default=stated if current is None else current,
         role="default" if current is None else "conversation's",
         kept_because=f"the turn depends on what went before it ({dependence:.2f})" if follows_up else "",
     )
 
 
-def _stated_default(policy: Policy, catalog: Catalog) -> int | None:
-    return None if policy.default is None else catalog.position(policy.default)
+def _guarded(
+    evaluation: GuardEvaluation, order: Order, rejected: Mask, ids: Sequence[str], missing: str
+) -> tuple[Guard, Pick, Order]:
+    """What the guard did, how it chooses, and the order of the candidates with the one that answers first."""
+    comparison = evaluation.compare(rejected)
+    guard = evaluation.explain(comparison, ids, missing)
+    if guard.state == "held":
+        order = Order(evaluation.score, rejected, first=comparison.default)
+    return guard, evaluation.choose, order
 
 
 def _missing_default(policy: Policy, inputs: DecisionInputs, rejections: Rejections) -> str:
@@ -382,17 +385,16 @@ def _fails(results: Sequence[LimitResult]) -> Mask:
     return np.array([result.fails for result in results])
 
 
-def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pick) -> tuple[str, ...]:
+def _binding(results: Sequence[LimitResult], chosen: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `chosen` would have been chosen."""
+    fails = _fails(results)
     # What makes a plan impossible is no limit that could be lifted.
     lifted = [number for number in np.flatnonzero(fails.any(axis=1)).tolist() if results[number].limit is not POSSIBLE]
-    if not lifted:
-        return ()
     counts = fails.sum(axis=0)
-    passing, one_fails = counts == 0, counts == 1
+    fail, one_fails = counts > 0, counts == 1
     texts = []
     for number in lifted:
         added = fails[number] & one_fails
-        if added.any() and pick(np.flatnonzero(added | passing)) != chosen:
+        if added.any() and pick(fail & ~added) != chosen:
             texts.append(results[number].limit.text)
     return tuple(texts)

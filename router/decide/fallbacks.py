@@ -11,6 +11,7 @@ import numpy as np
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
+from router.decide.ranking import Order
 from router.types import Indices, Mask
 
 T = TypeVar("T")
@@ -22,20 +23,31 @@ _REMEMBERED_FIRSTS = 64
 """The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
 
-def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: int) -> tuple[str, ...]:
+def fallbacks_of(catalog: Catalog, order: Order, count: int, needed_tokens: int) -> tuple[str, ...]:
+    """The fallbacks of the first candidate of `order`, see `fallbacks_among`."""
+    found = fallbacks_among(catalog, order.ahead, count, needed_tokens, is_whole=len(order) <= len(order.ahead))
+    return fallbacks_among(catalog, order.whole, count, needed_tokens) or () if found is None else found
+
+
+def fallbacks_among(
+    catalog: Catalog, order: Indices, count: int, needed_tokens: int, *, is_whole: bool = True
+) -> tuple[str, ...] | None:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
     model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
     the same hosts with the same keys, such as adapters of one server, fail together with it.
 
     Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
     card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
-    for a card with more context where `needed_tokens` come near that of the first.
+    for a card with more context where `needed_tokens` come near that of the first. None where it takes more than this
+    beginning of an order that is not `is_whole`.
     """
     facts = _SHARED.get(catalog)
     if facts is None:
         facts = _SHARED[catalog] = _Shared(catalog)
     first = int(order[0])
     picked, after = facts.next_servers(order, count)
+    if len(picked) < count and not is_whole:
+        return None
     elsewhere, others = facts.elsewhere(first), facts.others(first)
     demands = [elsewhere, others]
     context_tokens = catalog[first].context_tokens
@@ -46,6 +58,8 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
         if not kept or any(map(meets.item, picked)):
             continue
         place = facts.first_that(meets, order, after)
+        if place is None and not is_whole:
+            return None
         if place is not None:
             kept -= 1
             picked[kept] = int(order[place])
@@ -64,6 +78,7 @@ class _Shared:
 
     def __init__(self, catalog: Catalog) -> None:
         self._server, _ = _numbered(catalog.server_ids)
+        self._servers: list[int] = self._server.tolist()
         self._accounts, self._distinct_accounts = _numbered(map(_accounts, catalog))
         self._weights, self._distinct_weights = _numbered(map(_weights, catalog))
         stated = (card.context_tokens for card in catalog)
@@ -82,10 +97,11 @@ class _Shared:
     def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
         picked: list[int] = []
-        seen, place = {int(self._server[order[0]])}, 0
+        servers, card_at = self._servers, order.item
+        seen, place = {servers[card_at(0)]}, 0
         while len(picked) < count and (place := place + 1) < len(order):
-            card = int(order[place])
-            if (server := int(self._server[card])) not in seen:
+            card = card_at(place)
+            if (server := servers[card]) not in seen:
                 seen.add(server)
                 picked.append(card)
         return picked, place + 1

@@ -19,6 +19,7 @@ import numpy as np
 
 from router.decide.fields import DecisionInputs, once
 from router.formats.units import show_parameters, show_request_cost
+from router.perceive import kernel
 from router.types import Doubles
 
 LOSS = "loss"
@@ -194,10 +195,23 @@ def parts_of(
     """The parts of every card's score: the weighted loss, the cost where the policy states that of a wrong answer, then
     for each goal its weight times its cost.
     """
-    parts = {LOSS: GOALS["best"](inputs) * loss_weight(weights)}
-    if mistake_usd is not None:
-        parts[COST] = cost_of_mistakes(inputs, mistake_usd)
+    parts = None if mistake_usd is None else _compiled_parts(inputs, loss_weight(weights), mistake_usd)
+    if parts is None:
+        parts = {LOSS: GOALS["best"](inputs) * loss_weight(weights)}
+        if mistake_usd is not None:
+            parts[COST] = cost_of_mistakes(inputs, mistake_usd)
     for goal, weight in weights.items():
         if goal != "best" and weight:
             parts[goal] = weight * GOALS[goal](inputs)
     return parts
+
+
+def _compiled_parts(inputs: DecisionInputs, weight: float, mistake_usd: float) -> dict[str, Doubles] | None:
+    """Loss and cost by the compiled kernel; None where there is none, or where a cost is unknown."""
+    extension, quality = kernel.extension(), inputs.forecast.choice_quality
+    if extension is None:
+        return None
+    out = np.empty((2, len(quality)))
+    if not extension.loss_and_cost(quality, inputs.forecast.cost_usd, weight, mistake_usd, out):
+        return None
+    return {LOSS: out[0], COST: out[1]}

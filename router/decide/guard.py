@@ -7,14 +7,18 @@ uncertain cards ranked lower.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Struct
 
-from router.types import GREATEST_STD, Doubles, Guard, Indices
+from router.decide.goals import LOSS, loss_of
+from router.decide.ranking import best_of
+from router.perceive import kernel
+from router.types import GREATEST_STD, Doubles, Forecast, Guard, Mask
 
 
 class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,24 +71,21 @@ class GuardEvaluation(NamedTuple):
     role: str = "default"
     kept_because: str = ""
 
-    def compare(self, candidates: Indices) -> Comparison:
-        """The best of `candidates` against the default card among them.
+    def compare(self, rejected: Mask) -> Comparison:
+        """The best of the cards that are not `rejected` against the default card among them.
 
-        `candidates` are positions in ascending order, so that the id breaks ties. Of the score,
-        only the quality is uncertain; only the part of its uncertainty that cards do not share counts.
+        Of the score, only the quality is uncertain; only the part of its uncertainty that cards do not share counts.
         """
-        best = int(candidates[self.score[candidates].argmin()])
-        if self.stated_default is not None and (candidates == self.stated_default).any():
-            default = self.stated_default
-        else:
-            default = int(candidates[self.safe_score[candidates].argmin()])
+        best, default = best_of(self.score, rejected), self.stated_default
+        if default is None or rejected[default]:
+            default = best_of(self.safe_score, rejected)
         advantage = float(self.score[default] - self.score[best])
         std = math.hypot(self.uncertainty[best], self.uncertainty[default])
         return Comparison(best, default, advantage, std, confidence_of(advantage, std))
 
-    def choose(self, candidates: Indices) -> int:
+    def choose(self, rejected: Mask) -> int:
         """The position of the card that answers."""
-        comparison = self.compare(candidates)
+        comparison = self.compare(rejected)
         released = self.rule.releases(comparison.confidence, self.novelty)
         return comparison.best if released else comparison.default
 
@@ -122,6 +123,28 @@ class GuardEvaluation(NamedTuple):
             novelty=self.novelty,
             novelty_allowed=self.rule.novelty,
         )
+
+
+class Totals(NamedTuple):
+    """The score, its standard deviation, and the `safe_score` of `GuardEvaluation`, each `(cards,)`."""
+
+    score: Doubles
+    uncertainty: Doubles
+    safe_score: Doubles
+
+
+def totals_of(parts: Mapping[str, Doubles], forecast: Forecast, weight: float) -> Totals:
+    """The sums of the parts of scores, in their order; `weight` is that of the loss."""
+    extension = kernel.extension()
+    if extension is not None:
+        out = np.empty((3, len(forecast.mean_quality)))
+        values = tuple(parts.values())
+        if extension.totals(values, forecast.mean_quality, forecast.independent_std, weight, out):
+            return Totals(*out)
+    uncertainty = weight * uncertainty_of(forecast.independent_std)
+    average_prompt_parts = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
+    safe_score = functools.reduce(np.add, average_prompt_parts.values()) + uncertainty
+    return Totals(functools.reduce(np.add, parts.values()), uncertainty, safe_score)
 
 
 def uncertainty_of(independent_std: Doubles) -> Doubles:

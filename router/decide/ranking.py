@@ -6,16 +6,20 @@ a mapping, and build an entry only when it is read: ten thousand cards do not co
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, gap, reason
-from router.decide.plans.rows import PlanRows
 from router.errors import did_you_mean
+from router.perceive import kernel
 from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection, known
+
+if TYPE_CHECKING:
+    from router.decide.plans.rows import PlanRows
 
 AVAILABLE = Limit("available", "=", "yes", "available")
 """The limit that a card fails while it cannot be called."""
@@ -35,13 +39,75 @@ MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
 _NO_OUTCOMES = "no outcomes in the artifact, and no probes; onboard the card, or set unmeasured: include"
 
 
+_AHEAD = 32
+"""How many of the best candidates are found without sorting all of them."""
+
+
+def first_of(values: Doubles, rejected: Mask, count: int) -> Indices:
+    """The positions of the `count` least values that are not rejected, in order, or as many as there are.
+
+    Equal ones are in the order of their positions: cards are sorted by id, so the id breaks ties.
+    """
+    extension = kernel.extension()
+    if extension is not None:
+        out = np.empty(count, dtype=np.int64)
+        found = extension.first_of(values, rejected, out)
+        if found is not None:
+            return out[:found]
+    return _sorted(values, rejected)[:count]
+
+
+def best_of(values: Doubles, rejected: Mask) -> int:
+    """The position of the least value that is not rejected."""
+    return first_of(values, rejected, 1).item(0)
+
+
+def _sorted(values: Doubles, rejected: Mask) -> Indices:
+    candidates = np.flatnonzero(~rejected)
+    return candidates[values[candidates].argsort(kind="stable")]
+
+
+class Order:
+    """The positions of the candidates, best first, of which all are sorted only where all are read."""
+
+    def __init__(self, score: Doubles, rejected: Mask, first: int | None = None) -> None:
+        """`first` is the position of the candidate that goes before all others, None where the best one does."""
+        self._score, self._rejected, self._first = score, rejected, first
+        self._size = len(rejected) - int(np.count_nonzero(rejected))
+
+    @classmethod
+    def stated(cls, order: Indices, score: Doubles) -> Order:
+        """This order of all candidates."""
+        found = cls(score, np.ones(len(score), dtype=np.bool_))
+        found._size, found.ahead, found.whole = len(order), order, order
+        return found
+
+    def __len__(self) -> int:
+        return self._size
+
+    @functools.cached_property
+    def ahead(self) -> Indices:
+        """The first ones."""
+        return self._begun(first_of(self._score, self._rejected, _AHEAD))
+
+    @functools.cached_property
+    def whole(self) -> Indices:
+        """All of them."""
+        return self.ahead if self._size <= len(self.ahead) else self._begun(_sorted(self._score, self._rejected))
+
+    def _begun(self, order: Indices) -> Indices:
+        if self._first is None or order.item(0) == self._first:
+            return order
+        return np.concatenate([np.array([self._first], dtype=order.dtype), order[order != self._first]])
+
+
 class Ranking(Sequence[Candidate]):
     """The candidates, best first."""
 
     def __init__(
         self,
         ids: Sequence[str],
-        order: Indices,
+        order: Order,
         score: Doubles,
         parts: Mapping[str, Doubles],
         forecast: Forecast,
@@ -56,8 +122,9 @@ class Ranking(Sequence[Candidate]):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return tuple(self._candidate(int(card)) for card in self._order[index])
-        return self._candidate(int(self._order[index]))
+            return tuple(self._candidate(int(card)) for card in self._order.whole[index])
+        order = self._order.ahead if 0 <= index < len(self._order.ahead) else self._order.whole
+        return self._candidate(int(order[index]))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -71,7 +138,7 @@ class Ranking(Sequence[Candidate]):
     @property
     def cards(self) -> tuple[str, ...]:
         """The ids, best first."""
-        return tuple(self._ids[int(card)] for card in self._order)
+        return tuple(self._ids[int(card)] for card in self._order.whole)
 
     def _candidate(self, card: int) -> Candidate:
         forecast = self._forecast

@@ -75,7 +75,7 @@ class MeasuredQuality:
         # Prices, lengths and speeds are not asked for.
         columns = np.ones((kernel.CARD_COLUMNS, self._models))
         tables = (quality.strengths.T, quality.variances.T, quality.interactions.T, columns)
-        return extension.Cards(projection, quality.difficulty_variance, *map(kernel.in_lanes, tables))
+        return extension.Cards(projection, quality.difficulty_variance, *map(kernel.in_fours, tables))
 
     def __call__(self, vectors: Floats, profile: Callable[[Floats], PromptProfile]) -> tuple[Doubles, Doubles]:
         """The quality and its standard deviation `(prompts, models + 1)` for feature vectors that end with a reading;

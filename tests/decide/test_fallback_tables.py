@@ -1,4 +1,4 @@
-"""The tables of `fallbacks_of` choose what the rule of its docstring, followed card by card, chooses."""
+"""The tables of `fallbacks_among` choose what the rule of its docstring, followed card by card, chooses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
-from router.decide.fallbacks import fallbacks_of
+from router.decide.fallbacks import fallbacks_among
 from tests.decide.cards import card
 
 
@@ -61,5 +61,5 @@ def test_the_fallbacks_are_those_of_the_rule(seed: int) -> None:
     draw.shuffle(order)
     for count in range(5):
         needed = draw.choice([10, 3_000, 20_000])
-        found = fallbacks_of(catalog, np.array(order), count, needed)
+        found = fallbacks_among(catalog, np.array(order), count, needed)
         assert list(found) == by_the_rule(catalog, order, count, needed)

@@ -35,15 +35,11 @@ class Trial:
     def _passes(self, canary: Canary, results: Sequence[LimitResult]) -> bool:
         return not any(result.fails[self._ids.index(canary.card)] for result in results)
 
-    def only(self, rejected: Mask) -> Indices:
-        """The canaries that answer where no other card can: they have what the request refers to.
-
-        They are no longer `rejected`.
+    def admit(self, rejected: Mask) -> None:
+        """The canaries that answer where no other card can are no longer `rejected`: they have what the request refers
+        to.
         """
-        names = sorted(self._comparable[of].card for of in self._taking)
-        positions = np.array([self._ids.index(name) for name in names], dtype=np.intp)
-        rejected[positions] = False
-        return positions
+        rejected[[self._ids.index(self._comparable[of].card) for of in self._taking]] = False
 
     def applied(self, chosen: str, order: Indices, rejected: Mask) -> tuple[Indices, CanaryChoice | None]:
         """The order of the candidates, which the canary of the card `chosen` precedes where it answers instead, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from router.decide.fields import OF_A_REQUEST, DecisionInputs
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
+from router.decide.ranking import Order
 from router.types import Doubles, Forecast, Indices, Mask
 
 _KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
@@ -72,10 +74,9 @@ class Chooser:
         self._part_score = part_score
         self._inputs, self._results, self._unknown_passes = inputs, results, unknown_passes
         self._catalog, self._make_score = inputs.catalog, score
-        self._ranked: Indices | None = None
         # By the limits of a member: several plans often state the same.
         self._masks: dict[tuple[str, ...], Mask] = {}
-        self._ranked_by: dict[tuple[str, ...], list[int]] = {}
+        self._ranked_by: dict[tuple[str, ...], Order] = {}
 
     def members(self, plan: PlanSpec) -> Members:
         """The members of `plan`."""
@@ -133,7 +134,7 @@ class Chooser:
             if stage.card is not None:
                 calls.append(_position(self._catalog, stage.card))
             else:
-                found = self._best(1, self._in_order(self._without(converted)), ())
+                found = self._best(1, Order(self._score, ~self._without(converted)), ())
                 if not found:
                     return Members(problem=f"no card passes the limits of the stage from {stage.consumes}")
                 calls += found
@@ -186,14 +187,16 @@ class Chooser:
             mask = mask & only
         return mask, "" if mask.any() else "no card passes the limits"
 
-    def _best(self, count: int, ranked: Sequence[int], taken: Sequence[int]) -> list[int]:
-        """The first `count` of the `ranked` cards; none of the same model as another member, such as its other
-        efforts.
-        """
+    def _best(self, count: int, order: Order, taken: Sequence[int]) -> list[int]:
+        """The first `count` cards; none of the same model as another member, such as its other efforts."""
+        found = self._best_of(count, order.ahead, taken)
+        return found if len(found) == count else self._best_of(count, order.whole, taken)
+
+    def _best_of(self, count: int, ranked: Indices, taken: Sequence[int]) -> list[int]:
         server_ids = self._catalog.server_ids
         models = {server_ids[card] for card in taken}
         found: list[int] = []
-        for card in ranked:
+        for card in map(ranked.item, range(len(ranked))):
             if (model := server_ids[card]) not in models:
                 found.append(card)
                 models.add(model)
@@ -201,18 +204,16 @@ class Chooser:
                     break
         return found
 
-    def _passing_in_order(self, member: Best) -> list[int]:
+    def _passing_in_order(self, member: Best) -> Order:
         """The cards that pass the limits of a member, by score."""
         ranked = self._ranked_by.get(member.limits)
         if ranked is None:
-            ranked = self._ranked_by[member.limits] = self._in_order(self._mask(member))
+            ranked = self._ranked_by[member.limits] = Order(self._score, ~self._mask(member))
         return ranked
 
-    def _in_order(self, mask: Mask) -> list[int]:
-        if self._ranked is None:
-            self._ranked = np.argsort(self._make_score(), kind="stable")
-        ranked: list[int] = self._ranked[mask[self._ranked]].tolist()
-        return ranked
+    @functools.cached_property
+    def _score(self) -> Doubles:
+        return self._make_score()
 
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)

@@ -95,6 +95,12 @@ def in_lanes(matrix: NDArray[Any], kind: type[np.generic] = np.float64, lanes: i
     return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % lanes))), kind)
 
 
+def in_fours(rows: NDArray[Any]) -> NDArray[Any]:
+    """`rows` `(rows, cards)` as `(fours of cards, rows, 4)`, with cards of zeros in the last four."""
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    return contiguous(padded.reshape(len(rows), -1, 4).transpose(1, 0, 2), np.float64)
+
+
 def landmarks_of(
     integers: NDArray[Any], scale: NDArray[Any], center: NDArray[Any], levels: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]:

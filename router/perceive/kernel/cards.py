@@ -71,13 +71,15 @@ class CompiledCards:
             known.further,
             *(getattr(machines, name) for name in _MACHINES),
         ]
-        # Four cards at a time; those that fill up the last four are of no one.
+        # Those that fill up the last four are of no one.
         self._bound = extension.Cards(
             projection,
             difficulty_variance,
-            *(kernel.in_lanes(of_each.T) for of_each in strengths),
-            kernel.in_lanes(np.array(of_cards)),
+            *(kernel.in_fours(of_each.T) for of_each in strengths),
+            kernel.in_fours(np.array(of_cards)),
         )
+        # No tier applies to a prompt of at most so many tokens.
+        self._untiered_tokens = columns.tier_tokens.min(initial=np.inf)
 
     def __call__(self, features: Features) -> Forecasts:
         """The forecasts for one prompt, without what examples and probes add."""
@@ -92,7 +94,7 @@ class CompiledCards:
     def _prices(self, features: Features) -> Doubles | None:
         """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""
         columns = self._columns
-        if not len(columns.tier_tokens):
+        if features.input_tokens <= self._untiered_tokens:
             return None
         prices = columns.prices_usd_per_mtok(features.input_tokens)
         if prices[0] is columns.input_price_usd_per_mtok:

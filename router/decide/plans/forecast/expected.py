@@ -28,6 +28,7 @@ from router.decide.plans.forecast.vote import (
     sampled,
     weights_by_first,
 )
+from router.perceive import kernel
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
@@ -128,6 +129,11 @@ def cascade(
 
     Each step weighs only the next member, so a dearer call is never more probable at a greater price of money.
     """
+    if (extension := kernel.extension()) is not None:
+        numbers = (constants.correlation, constants.hardness, separation, -1.0 if threshold is None else threshold)
+        found = extension.cascade(columns, prices, *numbers)
+        if found is not None:
+            return Expected(found[: len(columns)], found[len(columns) :])
     correlation, qualities, asked = constants.correlation, [], []
     last = len(columns[0]) - 1
     for number, column in enumerate(columns):
