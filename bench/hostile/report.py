@@ -30,7 +30,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def verdicts(result: Result) -> dict[str, Verdict]:
     """The gates of one attack, by column."""
-    growth = result.use.rss_mb - result.before_mb
+    growth = result.use.pss_mb - result.before_mb
     use, beside, without = result.use, result.beside, result.without
     is_full = bool(use.files_limit) and use.files >= use.files_limit
     return {

@@ -19,9 +19,11 @@ from bench.hostile.attack import SPARE_FILES, Attack
 from bench.hostile.attacks.tenants import FORGED_LINE, SECRET
 from bench.hostile.bed import Bed, get
 from bench.hostile.honest import Ask, Seen, Watch, watch_apart
-from bench.hostile.watching import Use, most_files, watching
+from bench.hostile.watching import Use, most_files, steady_mb, watching
+from router.gateway.telemetry.counters import STALE_S
 
-_GRACE_S = 10.0
+# What a killed worker was doing counts until its numbers are stale.
+_GRACE_S = STALE_S + 5.0
 _IN_FLIGHT = re.compile(rb"^pulvinar_requests_in_flight\S* (\S+)", re.MULTILINE)
 _NEVER_LOGGED = {"a forged line": f"\n{FORGED_LINE}", "a secret of a URL": SECRET}
 
@@ -88,7 +90,8 @@ async def _attack(
     # The first requests import and connect what is needed; they are not measured.
     await watch_apart(msgspec.structs.replace(plan, seconds=0.5))
     without = await watch_apart(plan)
-    before_mb, (files_before, _) = server.rss_mb(), most_files(server)
+    before_mb = await asyncio.to_thread(steady_mb, server)
+    files_before, _ = most_files(server)
     bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)
     with watching(server) as use:
         beside_plan, started = msgspec.structs.replace(plan, seconds=times.attack_s + 1), asyncio.Event()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +16,17 @@ from bench.gateway.processes import Server, tree
 
 _PROC = Path("/proc")
 _PAUSE_S = 0.05
+# To add up the pages of a process takes the kernel milliseconds, in which that process gets no new ones.
+_MEMORY_EVERY = 5
+_STEADY_MB, _STEADY_S, _AT_MOST_S = 2.0, 1.0, 20.0
 
 
 class Use(msgspec.Struct):
-    """The highest resident memory, and the most open files of one process with its limit."""
+    """The highest resident memory, in which a page that several processes share counts once, and the most open files of
+    one process with its limit.
+    """
 
-    rss_mb: float = 0.0
+    pss_mb: float = 0.0
     files: int = 0
     files_limit: int = 0
 
@@ -41,14 +48,27 @@ def most_files(server: Server) -> tuple[int, int]:
     return files, 0
 
 
+def steady_mb(server: Server) -> float:
+    """The memory once it stays as it is: the workers after the first one start while that serves already."""
+    ends_s, memory_mb = time.monotonic() + _AT_MOST_S, server.pss_mb()
+    while True:
+        time.sleep(_STEADY_S)
+        before_mb, memory_mb = memory_mb, server.pss_mb()
+        if abs(memory_mb - before_mb) < _STEADY_MB or time.monotonic() > ends_s:
+            return memory_mb
+
+
 @contextlib.contextmanager
 def watching(server: Server) -> Iterator[Use]:
     """The highest use while the block runs."""
     use, stop = Use(), threading.Event()
 
     def sample() -> None:
-        while not stop.wait(_PAUSE_S):
-            use.rss_mb = max(use.rss_mb, server.rss_mb())
+        for number in itertools.count():
+            if stop.wait(_PAUSE_S):
+                return
+            if number % _MEMORY_EVERY == 0:
+                use.pss_mb = max(use.pss_mb, server.pss_mb())
             files, limit = most_files(server)
             if files >= use.files:
                 use.files, use.files_limit = files, limit

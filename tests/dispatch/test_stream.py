@@ -179,6 +179,19 @@ def test_usage_that_the_client_requested_comes_before_done() -> None:
     assert read(stream_of(*CHUNKS[:2], USAGE + DONE, keep_usage=True)) == b"".join(CHUNKS[:2]) + USAGE + DONE
 
 
+@pytest.mark.parametrize("keep_usage", [False, True])
+def test_events_that_arrive_together_are_read_and_counted_as_those_that_arrive_alone(keep_usage: bool) -> None:
+    text = b'data: {"choices":[{"index":0,"delta":{"content":"two words"},"finish_reason":null}]}\n\n'
+    end = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    events = (ROLE, text, text, b": comment\n\n", text, end, text, USAGE, DONE)
+    alone, together = (stream_of(*chunks, keep_usage=keep_usage) for chunks in (events, (b"".join(events),)))
+    assert read(alone) == read(together)
+    assert alone.usage == together.usage == Usage(7, 2)
+    for name in ("tokens", "sure_tokens", "since_report"):
+        assert getattr(alone.delivered, name) == getattr(together.delivered, name)
+    assert together.delivered.tokens == 9
+
+
 def test_an_endless_event_is_rejected() -> None:
     assert read(stream_of(CHUNKS[0], *([b"x" * 2**20] * 17))) == CHUNKS[0] + b"<garbage>"
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.gateway.processes import tree
@@ -17,20 +18,32 @@ from bench.hostile.bed import Bed
 async def _killed(bed: Bed) -> list[str]:
     """Kill a worker again and again, the newborn ones too; the others must go on, and the crew be whole again."""
     parent = bed.server.pid
-    before = {pid for pid in tree(parent) if pid != parent}
-    known = set(before)
+    before = set(_workers(parent))
     while not bed.is_over:
-        workers = [pid for pid in tree(parent) if pid != parent]
+        workers = _workers(parent)
         # The youngest: mostly the replacement of the one killed before.
         young = [pid for pid in workers if pid not in before] or workers[-1:]
         for pid in young[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        known.update(workers)
         await asyncio.sleep(1.0)
     if not _is_running(parent):
         return ["the gateway ended"]
     return []
+
+
+def _workers(parent: int) -> list[int]:
+    """The workers: children of the process that they are forked from, which is a child of the gateway's first one, as
+    is a helper of Python's.
+    """
+    helpers = {parent, *_children(parent)}
+    return [pid for pid in tree(parent) if pid not in helpers]
+
+
+def _children(parent: int) -> Iterator[int]:
+    for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            yield from map(int, tasks.read_text().split())
 
 
 def _is_running(pid: int) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from starlette.types import Message
 
 from router.errors import UpstreamError
-from router.gateway.http.client.sending import ClientConnection, EndsAt, Sender, StalledClientError
+from router.gateway.http.client.sending import GRACE_S, ClientConnection, EndsAt, Sender, StalledClientError
+from router.gateway.http.disconnect import CancelOnDisconnect
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LATER = 3600.0
@@ -31,6 +32,10 @@ class Transport(asyncio.Transport):
 
     def abort(self) -> None:
         self.is_aborted = True
+
+
+async def no_message() -> Message:
+    raise AssertionError("the connection says when its client leaves")
 
 
 async def blocked(_: Message) -> None:
@@ -106,6 +111,34 @@ def test_an_exchange_ends_at_its_time() -> None:
     with pytest.raises(UpstreamError) as caught:
         in_loop(main)
     assert caught.value.status == 504
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+def test_a_request_ends_at_its_time_also_after_its_client_has_left(has_left: bool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        connection = ClientConnection(Transport(), lambda: None)
+        async with CancelOnDisconnect(no_message, connection, loop.time() - GRACE_S) as watch:
+            watch.grace_s = LATER
+            if has_left:
+                connection.lost()
+            await asyncio.sleep(LATER)
+
+    with pytest.raises(UpstreamError) as caught:
+        in_loop(main)
+    assert (caught.value.status, caught.value.fault) == (504, "late")
+
+
+def test_a_request_that_has_ended_is_not_cancelled_at_its_time() -> None:
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        connection = ClientConnection(Transport(), lambda: None)
+        async with CancelOnDisconnect(no_message, connection, loop.time() - GRACE_S + 0.01):
+            pass
+        await asyncio.sleep(0.02)
+        return True
+
+    assert in_loop(main)
 
 
 def test_another_time_limit_within_is_not_taken_for_it() -> None:
