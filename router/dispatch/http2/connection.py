@@ -113,8 +113,7 @@ class Connection(asyncio.Protocol):
             self._pong = self._loop.create_future()
             self._h2.ping(b"pulvinar")
             self._flush_soon()
-        pong = self._pong
-        await asyncio.shield(pong)
+        await asyncio.shield(self._pong)
 
     def retire(self) -> None:
         """Take no more requests, and end with the last of those that run."""
@@ -388,10 +387,8 @@ class Connection(asyncio.Protocol):
         streams, self._streams, self._sending = list(self._streams.values()), {}, {}
         for stream in streams:
             stream.unsent = memoryview(b"")
-            if isinstance(failure, BrokenError):
-                stream.answer.fail(BrokenError(str(failure), is_unanswered=stream.head is None))
-            else:
-                stream.answer.fail(failure)
+            is_broken = isinstance(failure, BrokenError)
+            stream.answer.fail(BrokenError(str(failure), is_unanswered=stream.head is None) if is_broken else failure)
         for waiter in (self.ready, self._pong):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(failure)

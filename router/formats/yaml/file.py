@@ -160,4 +160,6 @@ def _field_names(into: Any) -> list[str]:
 
 
 def _literals(into: Any) -> list[str]:
-    return [str(word) for kind in _kinds(into) if get_origin(kind) is Literal for word in get_args(kind)]
+    kinds = list(_kinds(into))
+    words = [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    return [*words, "true", "false"] if bool in kinds else words

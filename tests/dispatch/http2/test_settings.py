@@ -13,13 +13,13 @@ import h2.errors
 import pytest
 from yarl import URL
 
-from router.cards import Card
+from router.cards import Card, load_catalog
 from router.cards.adapter.inheritance import inherited
 from router.dispatch import Call, Dispatcher, DispatchSettings
 from router.dispatch.availability import list_servers
 from router.dispatch.configured import missing_configuration
 from router.dispatch.connection.egress import target
-from router.errors import UpstreamError
+from router.errors import ConfigurationError, UpstreamError
 from tests.dispatch.calls import BODY
 from tests.dispatch.http2.servers import Peer, server
 from tests.gateway.servers import COMPLETION, make_card
@@ -127,3 +127,10 @@ def test_a_call_that_a_server_resets_is_paid_once_and_one_that_it_refuses_goes_t
                 await dispatcher.aclose()
 
     asyncio.run(main())
+
+
+def test_another_value_is_refused_with_the_words_that_are_known(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("id: a\nprovider: openai\nmodel: m\nhttp2: h2c\n")
+    expected = 'a.yaml:4: http2: unknown value "h2c"; known: prior_knowledge, true, false'
+    with pytest.raises(ConfigurationError, match=expected):
+        load_catalog(tmp_path)
