@@ -14,7 +14,7 @@ import httpx._transports.default
 import pytest
 from _pytest.logging import LogCaptureHandler
 
-_LOGGERS = tuple(map(logging.getLogger, ("", "router", "router.dispatch", "asyncio", "httpx", "uvicorn")))
+_LOGGERS = tuple(map(logging.getLogger, ("", "router", "router.dispatch", "asyncio", "uvicorn")))
 # Every server in this process sets their level, and that they pass nothing on.
 _OF_SERVERS = tuple(map(logging.getLogger, ("uvicorn.error", "uvicorn.access")))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)

@@ -42,11 +42,12 @@ def python_of(name: str) -> Path:
     requirements = PYTHON / f"{name}.txt"
 
     def make(folder: Path) -> None:
-        venv.create(folder, with_pip=True)
-        python = folder / "bin" / "python"
+        # This environment's pip installs into it, which is sooner done than to install another pip.
+        venv.create(folder)
+        pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
         # Most of the modules are never imported, so none is compiled ahead.
         options = ["--quiet", "--no-deps", "--no-compile"]
-        install([python, "-m", "pip", "install", *options, "--requirement", requirements], folder)
+        install([*pip, "install", *options, "--requirement", requirements], folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return cached_folder(f"{name}-py{version}", [requirements], make) / "bin" / "python"
