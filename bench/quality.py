@@ -7,6 +7,7 @@ then means over the sets, and how often ours is better, level or worse.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from bench.forked import Forked
 from router import settings
 from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
 from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
+from router.learn.engine import LOCAL
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.methods import OURS
 from router.learn.evaluation.report import Report
@@ -38,12 +41,14 @@ def main() -> None:
     parser.add_argument("--baselines", choices=["none", "quick", "all"], default="all")
     parser.add_argument("--baseline", default="all-MiniLM-L6-v2", help="a second encoder for kNN and ridge, or none")
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="folds computed at a time")
     parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
     arguments = parser.parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)
     models = arguments.data / "models.json"
     aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
     second = None if arguments.baseline == "none" else lambda: load_encoder(arguments.baseline)
+    engine = Forked(arguments.processes) if arguments.processes > 1 and hasattr(os, "fork") else LOCAL
     reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
     for name in arguments.sets or _sets_in(arguments.data):
         data = load_set(arguments.data / name, aliases)
@@ -64,6 +69,7 @@ def main() -> None:
                 baseline_encoder=second,
                 cache=settings.cache_folder() / "embeddings",
                 prices=prices,
+                engine=engine,
             )
             reports[protocol].append(report)
             print_report(report)
