@@ -6,10 +6,12 @@ The interface is fixed; the weights come from the gate file of the artifact (`ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from router.compose.answers import Answer
 from router.types import Doubles
+
+if TYPE_CHECKING:
+    from router.compose.answers import Answer
 
 
 class TextSignals(NamedTuple):

@@ -14,14 +14,23 @@ import numpy as np
 from router.types import Doubles
 
 _NORMAL = NormalDist()
-# Φ on a grid: interpolated, it is exact to six digits and many times faster than one call a number.
-_GRID = np.linspace(-8.0, 8.0, 4097)
-_GRID_CDF = np.array([_NORMAL.cdf(float(x)) for x in _GRID])
-# Nodes and weights for the expectation over a standard normal variable.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
-_NODES, _WEIGHTS = _NODES[:, None], _WEIGHTS / _WEIGHTS.sum()
 _RIGHT, _COMMON, _OTHER = 0, 1, 2
 _GREATEST_LATENT = 0.9
+
+
+# Both are made at the first forecast of a vote, which needs more of numpy than other decisions.
+@functools.cache
+def _grid() -> tuple[Doubles, Doubles]:
+    """Φ on a grid: interpolated, it is exact to six digits and many times faster than one call a number."""
+    points = np.linspace(-8.0, 8.0, 4097)
+    return points, np.array([_NORMAL.cdf(float(x)) for x in points])
+
+
+@functools.cache
+def _quadrature() -> tuple[Doubles, Doubles]:
+    """Nodes `(11, 1)` and weights `(11,)` for the expectation over a standard normal variable."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(11)
+    return nodes[:, None], weights / weights.sum()
 
 
 class Outcomes(NamedTuple):
@@ -126,18 +135,19 @@ def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     """
     latent = _latent(p[0].tolist(), correlation)
     columns, members = p.shape
-    shifted = np.interp(p, _GRID_CDF, _GRID)[:, None, :] + math.sqrt(latent) * _NODES
+    (grid, cdf), (nodes, weights) = _grid(), _quadrature()
+    shifted = np.interp(p, cdf, grid)[:, None, :] + math.sqrt(latent) * nodes
     shifted /= -math.sqrt(1.0 - latent)
-    wrong = np.interp(shifted, _GRID, _GRID_CDF)
+    wrong = np.interp(shifted, grid, cdf)
     # The quadrature is exact on average.
-    wrong *= ((1.0 - p) / (_WEIGHTS @ wrong))[:, None, :]
-    states = np.empty((columns, len(_NODES), members, 2))
+    wrong *= ((1.0 - p) / (weights @ wrong))[:, None, :]
+    states = np.empty((columns, len(nodes), members, 2))
     np.minimum(wrong, 1.0, out=states[..., 1])
     np.subtract(1.0, states[..., 1], out=states[..., 0])
     patterns = states[:, :, 0]
     for member in range(1, members):
-        patterns = (patterns[..., None] * states[:, :, member, None]).reshape(columns, len(_NODES), -1)
-    joint: Doubles = _WEIGHTS @ patterns
+        patterns = (patterns[..., None] * states[:, :, member, None]).reshape(columns, len(nodes), -1)
+    joint: Doubles = weights @ patterns
     return joint
 
 
@@ -201,6 +211,7 @@ _LATENT_AT = np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.
 def _latents(correlation: float) -> Doubles:
     """The latent correlations at which two cards of the qualities `_LATENT_AT` have this correlation."""
     found = []
+    grid, cdf = _grid()
     factor, weights = np.polynomial.hermite_e.hermegauss(81)
     weights = weights / weights.sum()
     for p in _LATENT_AT.tolist():
@@ -208,7 +219,7 @@ def _latents(correlation: float) -> Doubles:
         for _ in range(30):
             middle = (low + high) / 2.0
             threshold = _NORMAL.inv_cdf(p)
-            right = np.interp((threshold + math.sqrt(middle) * factor) / math.sqrt(1.0 - middle), _GRID, _GRID_CDF)
+            right = np.interp((threshold + math.sqrt(middle) * factor) / math.sqrt(1.0 - middle), grid, cdf)
             both = float(weights @ (right * right))
             low, high = (middle, high) if (both - p * p) / (p * (1.0 - p)) < correlation else (low, middle)
         found.append(low)
