@@ -67,6 +67,7 @@ PY_API PyObject _Py_NoneStruct;
 PY_API void Py_IncRef(PyObject *);
 PY_API void Py_DecRef(PyObject *);
 PY_API int PyArg_ParseTuple(PyObject *, const char *, ...);
+PY_API PyObject *PyBool_FromLong(long);
 PY_API int PyBytes_AsStringAndSize(PyObject *, char **, Py_ssize_t *);
 PY_API PyObject *PyBytes_FromStringAndSize(const char *, Py_ssize_t);
 PY_API void PyBuffer_Release(Py_buffer *);

@@ -26,7 +26,7 @@ from router.perceive.ability.ability import Ability, facts_row, profile_of
 from router.perceive.ability.acceptance import family_weights
 from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.ability.evidence import ProbeOutcome
-from router.perceive.ability.local import LocalEvidence, topics_of_vectors
+from router.perceive.ability.local import LocalEvidence, inherited, topics_of_vectors
 from router.perceive.ability.placement import ProbeReadings, RatingPlacer
 from router.perceive.exact import in_order
 from router.perceive.features import feature_vectors
@@ -274,7 +274,7 @@ class Predictor:
         purposes = self._purposes(catalog, evidence)
         if self.acceptance is None:
             abilities = [self._ability(catalog, position, evidence, local) for position in range(len(catalog))]
-            everyone = self._with_adapters(local, catalog)
+            everyone = inherited(local, catalog, self.column)
             measured: Mask = np.array([column is not None for column in columns], dtype=np.bool_)
             measured[list(everyone)] = True
             if purposes is not None and measured.any():
@@ -291,7 +291,7 @@ class Predictor:
         strengths = [of_latent[id(latent)] for latent in latents]
         interactions = np.array([self._interaction(column) for column in columns]).reshape(-1, len(self._average) - 1)
         logistic = LogisticQuality(self.acceptance, strengths, interactions)
-        local = self._with_adapters(placer.local(), catalog)
+        local = inherited(placer.local(), catalog, self.column)
         traffic = self._traffic(catalog)
         return Forecaster(self, catalog, logistic, rows, local, purposes=purposes, traffic=traffic)
 
@@ -390,15 +390,3 @@ class Predictor:
             if belief.local is not None:
                 local[position] = belief.local
         return ability
-
-    def _with_adapters(self, local: Mapping[int, LocalEvidence], catalog: Catalog) -> dict[int, LocalEvidence]:
-        """The local evidence by position; a card without outcomes of its own has that of its origin."""
-        everyone = dict(local)
-        for position in range(len(catalog)):
-            nearest: int | None = position
-            while nearest is not None and nearest not in local and self.column(catalog, nearest) is None:
-                origin = catalog[nearest].origin
-                nearest = None if origin is None else catalog.position(origin)
-            if nearest is not None and nearest in local:
-                everyone[position] = local[nearest]
-        return everyone

@@ -14,9 +14,12 @@ between 0 and 1. Where the neighbours of an outcome say nothing about it, the co
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from msgspec import Struct
 
+from router.cards import Catalog
 from router.perceive.skills import unit_rows
 from router.types import Doubles, Floats
 
@@ -109,3 +112,21 @@ def _similarity_of(cosines: Doubles) -> Doubles:
     # A power series of the cosine with positive coefficients, so that the matrix is positive semi-definite.
     similar: Doubles = np.expm1(SHARPNESS * cosines) / np.expm1(SHARPNESS)
     return similar
+
+
+def inherited(
+    local: Mapping[int, LocalEvidence], catalog: Catalog, column: Callable[[Catalog, int], int | None]
+) -> dict[int, LocalEvidence]:
+    """The local evidence by position in the catalogue; a card without outcomes of its own has that of its origin.
+
+    `column` gives the column of a card's own outcomes in the artifact, None without.
+    """
+    everyone = dict(local)
+    for position in range(len(catalog)):
+        nearest: int | None = position
+        while nearest is not None and nearest not in local and column(catalog, nearest) is None:
+            origin = catalog[nearest].origin
+            nearest = None if origin is None else catalog.position(origin)
+        if nearest is not None and nearest in local:
+            everyone[position] = local[nearest]
+    return everyone
