@@ -19,7 +19,7 @@ _LOGGERS = tuple(map(logging.getLogger, ("", "router", "router.dispatch", "async
 _OF_SERVERS = tuple(map(logging.getLogger, ("uvicorn.error", "uvicorn.access")))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 # pytest sets the first for every phase. Libraries set the others when they are first imported.
-_SET_BY_IMPORTS = ("PYTEST_", "TIKTOKEN_", "KMP_", "RAY_", "LITELLM_")
+_SET_BY_IMPORTS = ("PYTEST_", "TIKTOKEN_", "KMP_", "RAY_", "LITELLM_", "TORCHINDUCTOR_")
 
 
 def _own(handlers: list[logging.Handler]) -> list[logging.Handler]:

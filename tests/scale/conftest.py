@@ -93,8 +93,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """This process may be a driver of the cluster. Gives the folder of kept units."""
     pytest.importorskip("ray")
     monkeypatch.setenv("PULVINAR_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "units"
+    # A driver of Ray sets both, and leaves them.
+    monkeypatch.setenv("PYTHONBREAKPOINT", "")
+    handler = signal.getsignal(signal.SIGTERM)
+    yield tmp_path / "cache" / "units"
+    signal.signal(signal.SIGTERM, handler)
