@@ -23,7 +23,7 @@ def short_timeouts(**seconds: float) -> GatewayConfig:
 
     Retries have no budget: hundreds of failing cells share one key, so that it would run out for some of them.
     """
-    limits = {"connect_s": 2.0, "first_token_s": 2.5, "idle_s": 2.5, "total_s": 8.0, **seconds}
+    limits = {"connect_s": 4.0, "first_token_s": 4.0, "idle_s": 4.0, "total_s": 12.0, **seconds}
     ample = RetryLimits(share=10.0, least=1_000_000)
     return msgspec.structs.replace(with_timeouts(Timeouts(**limits)), retry_budget=ample)
 
