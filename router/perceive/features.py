@@ -110,8 +110,8 @@ class _Compiled:
 
 
 def _compiled(encoder: Encoder, reader: Reader | None) -> _Compiled | None:
-    """None where numpy is used."""
-    if (extension := kernel.extension()) is None or not isinstance(encoder, StaticEncoder) or encoder.bound is None:
+    """None where numpy is used, as with a subclass, which may encode in another way."""
+    if (extension := kernel.extension()) is None or type(encoder) is not StaticEncoder or encoder.bound is None:
         return None
     if reader is not None and reader.bound is None:
         return None

@@ -23,7 +23,7 @@ class FlakyServer:
         self.calls = self.running = self.most_running = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
                 await reader.read(65536)
                 self.calls += 1
@@ -35,7 +35,6 @@ class FlakyServer:
                 if is_first:
                     break
                 writer.write(RESPONSE)
-        writer.close()
 
 
 def test_a_call_keeps_its_slot_while_it_is_retried() -> None:

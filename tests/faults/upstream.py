@@ -570,11 +570,14 @@ class Upstream:
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle the requests of one connection until either side disconnects."""
-        with contextlib.suppress(_DisconnectError, ConnectionError, asyncio.IncompleteReadError):
-            for earlier in itertools.count():
-                request = await _read(reader, writer)
-                await self._handle(request, earlier, reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(_DisconnectError, ConnectionError, asyncio.IncompleteReadError):
+                for earlier in itertools.count():
+                    request = await _read(reader, writer)
+                    await self._handle(request, earlier, reader, writer)
+        finally:
+            # Also where the server ends meanwhile.
+            writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 

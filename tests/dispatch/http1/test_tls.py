@@ -116,11 +116,10 @@ async def a_proxy(
     heads: list[str] = []
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
 
     async def behave(peer: Peer) -> None:
         heads.append((await peer.request()).decode())
