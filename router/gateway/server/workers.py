@@ -103,7 +103,8 @@ class _Slot:
 
     def _exists(self) -> bool:
         """Whether the process runs, whoever waits for it."""
-        assert self.process is not None and self.process.pid is not None
+        assert self.process is not None
+        assert self.process.pid is not None
         try:
             descriptor = os.pidfd_open(self.process.pid)
         # It has exited, or the system cannot tell.
