@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._sending: dict[int, Stream] = {}
         self._limit = self._opened = self._cancelled = self._unreturned_bytes = 0
-        self._takes_no_more = self._is_paused_writing = self._has_turn = self._is_flushing = False
+        self._takes_no_more = self._is_paused_writing = self._has_turn = self._is_flushing = self._sends_soon = False
         self._pong: asyncio.Future[None] | None = None
 
     @property
@@ -267,8 +267,7 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        if stream.unsent:
-            # The server has answered before it has read the request.
+        if stream.unsent:  # The server has answered before it has read the request.
             self._forget(stream, ErrorCodes.NO_ERROR)
         stream.is_complete = True
         stream.answer.update(stream)
@@ -339,6 +338,7 @@ class Connection(asyncio.Protocol):
             self._flush_soon()
 
     def _send_more(self) -> None:
+        self._sends_soon = False
         for stream in list(self._sending.values()):
             self._send_part(stream)
         self._flush_soon()
@@ -358,7 +358,8 @@ class Connection(asyncio.Protocol):
             if is_last:
                 self._sending.pop(stream.id, None)
                 return
-        if not self._is_paused_writing:
+        if not (self._is_paused_writing or self._sends_soon):
+            self._sends_soon = True
             self._loop.call_soon(self._send_more)
 
     def _flush_soon(self) -> None:
