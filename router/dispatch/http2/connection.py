@@ -38,7 +38,7 @@ _CONNECTION_DEFAULT_BYTES = 65_535
 MAX_STREAMS = 10_000
 """How many requests a connection carries in its life, since h2 remembers each."""
 MAX_CANCELLED = 100
-"""How many requests of a connection are given up: servers close one that resets many, with all that it carries."""
+"""How many requests of a connection may be cancelled: servers close one that resets many, with all that it carries."""
 # So many requests at most are lost with a connection.
 _MAX_AT_ONCE = 256
 # Between these, the event loop serves others.
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_change: Callable[[Connection], None]) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
-        self.heard_s = loop.time()
+        self.received_s = loop.time()
         self.is_over = self.wants_http1 = False
         self._loop, self._on_change = loop, on_change
         self._h2 = H2Connection(
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's callback."""
-        self.heard_s = self._loop.time()
+        self.received_s = self._loop.time()
         self._frames.feed(data)
         if not self._has_turn:
             self._read()
@@ -325,7 +325,7 @@ class Connection(asyncio.Protocol):
         if self._streams.get(stream.id) is not stream:
             return
         self._cancelled += 1
-        self._drop(stream, BrokenError("the call was given up"))
+        self._drop(stream, BrokenError("the call was cancelled"))
         self._close_if_unused()
         self._flush_soon()
 

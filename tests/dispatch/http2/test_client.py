@@ -305,7 +305,7 @@ def test_a_caller_that_leaves_resets_its_stream_only(run: Run) -> None:
         reset = await peer.until(h2.events.StreamReset)
         resets.append(reset.error_code)
         other = second if reset.stream_id == first.stream else first
-        # What is on its way to a stream that was given up changes nothing.
+        # What is on its way to a cancelled stream changes nothing.
         await peer.flush(DataFrame(reset.stream_id, b"late").serialize())
         peer.h2.send_data(other.stream, b"b", end_stream=True)
         await peer.flush()
