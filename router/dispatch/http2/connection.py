@@ -79,9 +79,9 @@ class Connection(asyncio.Protocol):
         self._pong: asyncio.Future[None] | None = None
 
     @property
-    def has_room(self) -> bool:
-        """Whether a request may be sent now."""
-        return self.is_open and len(self._streams) < self._limit
+    def room(self) -> int:
+        """How many requests may be sent now."""
+        return max(0, self._limit - len(self._streams)) if self.is_open else 0
 
     @property
     def is_open(self) -> bool:

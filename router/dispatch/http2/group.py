@@ -69,7 +69,7 @@ class Group:
         Raises ConnectTimeoutError, ConnectError, BrokenError and ProtocolError where there is none.
         """
         while not self.is_http1:
-            connection = next((each for each in self._connections if each.has_room), None)
+            connection = next((each for each in self._connections if each.room), None)
             if connection is not None:
                 if self._loop.time() - connection.received_s < QUIET_S:
                     return connection
@@ -177,7 +177,9 @@ class Group:
             self._idle_since_s[connection] = self._loop.time()
             if self._sweep is None:
                 self._sweep = self._loop.call_later(IDLE_S, self._close_idle)
-        self._wake()
+        # A server may also allow more than before.
+        for _ in range(min(connection.room, len(self._waiting))):
+            self._wake()
 
     def _forget(self, connection: Connection) -> None:
         if connection in self._connections:
