@@ -43,7 +43,7 @@ CaBundle = Annotated[
 ]
 Http2 = Annotated[
     bool | Literal["prior_knowledge"],
-    Meta(description="Calls by HTTP/2 where the server offers it (https); prior_knowledge: also without TLS, unasked."),
+    Meta(description="HTTP/2 where the server offers it (https); prior_knowledge: without TLS, from the first byte."),
 ]
 DIRECT = "none"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")

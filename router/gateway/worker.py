@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +142,8 @@ class Gateway:
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
-        self._batch = RecordBatch(self._account_for)
+        write_lines = access_log.write if access_log is not None else _write_nothing
+        self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink)
         sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
@@ -308,14 +309,6 @@ class Gateway:
     def _preload(self) -> None:
         self.dispatcher.preload(self._callable_cards())
 
-    def _account_for(self, records: Sequence[Record]) -> None:
-        """What follows from the records of one pass of the event loop."""
-        if self.access_log is not None:
-            self.access_log.write(records)
-        for record in records:
-            self.metrics.sink(record)
-            self.learner.sink(record)
-
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
@@ -373,6 +366,10 @@ def _model_list(active: ActiveConfig) -> ModelList:
 def _visitors(active: ActiveConfig) -> Visitors:
     config = active.config
     return Visitors(not active.keys, config.allowed_hosts, config.cors.origins)
+
+
+def _write_nothing(_: object) -> None:
+    """Without an access log."""
 
 
 def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:

@@ -134,7 +134,7 @@ class Upstream:
 
 
 class _PromptServer(Server):
-    """A server that stops when it is told to, not up to 0.2 s later. A thousand tests have servers of their own."""
+    """A server that stops at once, not up to 0.2 s later. A thousand tests have servers of their own."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped = asyncio.Event()

@@ -61,12 +61,6 @@ class Reserved:
             freed, self.bytes = self.bytes - total_bytes, total_bytes
             self._memory._release(self._key, freed)
 
-    def end(self) -> None:
-        """Give back everything."""
-        held_bytes = self.bytes
-        self.keep(0)
-        self._memory._collect_after(held_bytes)
-
 
 class BodyMemory:
     """Limits the bytes of all bodies to `max_bytes`, and the part of each key. All may be changed at any time.

@@ -38,7 +38,7 @@ _CONNECTION_DEFAULT_BYTES = 65_535
 MAX_STREAMS = 10_000
 """How many requests a connection carries in its life, since h2 remembers each."""
 MAX_CANCELLED = 100
-"""How many requests of a connection are given up: servers close one that resets many, with all that it carries."""
+"""How many requests of a connection may be cancelled: servers close one that resets many, with all that it carries."""
 # So many requests at most are lost with a connection.
 _MAX_AT_ONCE = 256
 # Between these, the event loop serves others.
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_change: Callable[[Connection], None]) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
-        self.heard_s = loop.time()
+        self.received_s = loop.time()
         self.is_over = self.wants_http1 = False
         self._loop, self._on_change = loop, on_change
         self._h2 = H2Connection(
@@ -75,13 +75,13 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._sending: dict[int, Stream] = {}
         self._limit = self._opened = self._cancelled = self._unreturned_bytes = 0
-        self._takes_no_more = self._is_paused_writing = self._has_turn = self._is_flushing = False
+        self._takes_no_more = self._is_paused_writing = self._has_turn = self._is_flushing = self._sends_soon = False
         self._pong: asyncio.Future[None] | None = None
 
     @property
-    def has_room(self) -> bool:
-        """Whether a request may be sent now."""
-        return self.is_open and len(self._streams) < self._limit
+    def room(self) -> int:
+        """How many requests may be sent now."""
+        return max(0, self._limit - len(self._streams)) if self.is_open else 0
 
     @property
     def is_open(self) -> bool:
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's callback."""
-        self.heard_s = self._loop.time()
+        self.received_s = self._loop.time()
         self._frames.feed(data)
         if not self._has_turn:
             self._read()
@@ -267,8 +267,7 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        if stream.unsent:
-            # The server has answered before it has read the request.
+        if stream.unsent:  # The server has answered before it has read the request.
             self._forget(stream, ErrorCodes.NO_ERROR)
         stream.is_complete = True
         stream.answer.update(stream)
@@ -326,7 +325,7 @@ class Connection(asyncio.Protocol):
         if self._streams.get(stream.id) is not stream:
             return
         self._cancelled += 1
-        self._drop(stream, BrokenError("the call was given up"))
+        self._drop(stream, BrokenError("the call was cancelled"))
         self._close_if_unused()
         self._flush_soon()
 
@@ -339,6 +338,7 @@ class Connection(asyncio.Protocol):
             self._flush_soon()
 
     def _send_more(self) -> None:
+        self._sends_soon = False
         for stream in list(self._sending.values()):
             self._send_part(stream)
         self._flush_soon()
@@ -358,7 +358,8 @@ class Connection(asyncio.Protocol):
             if is_last:
                 self._sending.pop(stream.id, None)
                 return
-        if not self._is_paused_writing:
+        if not (self._is_paused_writing or self._sends_soon):
+            self._sends_soon = True
             self._loop.call_soon(self._send_more)
 
     def _flush_soon(self) -> None:

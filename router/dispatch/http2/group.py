@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 IDLE_S = 60.0
 """How long a connection waits for its next request."""
 QUIET_S = 4.0
-"""A connection of which nothing was heard for as long is asked before its next request whether it still works."""
+"""A connection that has been silent for as long is checked with a PING before its next request."""
 _ANSWER_S = 2.0
 MAX_CONNECTIONS = 32
 """How many connections to one server there are at most; then requests wait until others have ended."""
@@ -69,9 +69,9 @@ class Group:
         Raises ConnectTimeoutError, ConnectError, BrokenError and ProtocolError where there is none.
         """
         while not self.is_http1:
-            connection = next((each for each in self._connections if each.has_room), None)
+            connection = next((each for each in self._connections if each.room), None)
             if connection is not None:
-                if self._loop.time() - connection.heard_s < QUIET_S:
+                if self._loop.time() - connection.received_s < QUIET_S:
                     return connection
                 await _check(connection)
             elif self._opening is not None or self._may_open:
@@ -104,7 +104,7 @@ class Group:
             self._opening = asyncio.ensure_future(self._connect(connect_s))
             self._opening.add_done_callback(self._has_opened)
         opening = self._opening
-        # One call that gives up must not end the connection of the others.
+        # One call that is cancelled must not end the connection of the others.
         await asyncio.wait([opening])
         if opening.cancelled():
             raise BrokenError("the connection was closed", is_unanswered=True)
@@ -177,7 +177,9 @@ class Group:
             self._idle_since_s[connection] = self._loop.time()
             if self._sweep is None:
                 self._sweep = self._loop.call_later(IDLE_S, self._close_idle)
-        self._wake()
+        # A server may also allow more than before.
+        for _ in range(min(connection.room, len(self._waiting))):
+            self._wake()
 
     def _forget(self, connection: Connection) -> None:
         if connection in self._connections:
@@ -207,7 +209,7 @@ class Group:
 
 
 async def _check(connection: Connection) -> None:
-    """Have a connection retire that is silent; else it has been heard. What runs on it has its own time limits."""
+    """Have a connection retire that does not answer a PING. What runs on it has its own time limits."""
     try:
         async with asyncio.timeout(_ANSWER_S):
             await connection.check()

@@ -19,7 +19,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _OF_THE_CONNECTION = frozenset(
     {"connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 )
-# Others on the way are told to keep these out of their tables, too.
+# Proxies may not keep these in their tables, either.
 _SECRETS = frozenset({"authorization", "x-api-key", "cookie"})
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 

@@ -20,7 +20,8 @@ class CancelOnDisconnect:
     Call `stop` before the response is complete: the server sends "http.disconnect" then, too. The block goes on for
     `grace_s` seconds after the client has left, which may be set inside it. Where the `connection` is known, it says
     so itself; else a task waits for the server's message. With `ends_s`, in seconds of the event loop's clock, the
-    block also ends then, with UpstreamError, whatever it waits for: see `ends_at`.
+    block also ends then, with UpstreamError, whatever it waits for: see `EndsAt`. Where both happen, the first counts.
+    Whoever else cancels the task gets CancelledError.
     """
 
     grace_s = 0.0
@@ -30,18 +31,20 @@ class CancelOnDisconnect:
         self._watch: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
-        self._cancels = 0
-        self._is_late = False
+        self._cancels = self._cancelled_before = 0
+        self._cause: Exception | None = None
         self.has_left = False
 
     async def __aenter__(self) -> CancelOnDisconnect:
         self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelled_before = self._task.cancelling()
         if self._connection is None:
             self._watch = asyncio.ensure_future(self._wait())
         else:
             self._connection.on_departure(self._leave)
         if self._ends_s is not None:
-            self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._be_late)
+            self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._expire)
         return self
 
     async def __aexit__(
@@ -50,11 +53,14 @@ class CancelOnDisconnect:
         self.stop()
         if self._end is not None:
             self._end.cancel()
-        if self._cancels and isinstance(error, asyncio.CancelledError):
-            assert self._task is not None
-            for _ in range(self._cancels):
-                self._task.uncancel()
-            raise (too_late() if self._is_late else ClientDisconnect()) from None
+        if self._cause is None:
+            return
+        assert self._task is not None
+        # Also where the block has raised another error: an outer time limit compares the count.
+        for _ in range(self._cancels):
+            self._task.uncancel()
+        if isinstance(error, asyncio.CancelledError) and self._task.cancelling() <= self._cancelled_before:
+            raise self._cause from None
 
     def stop(self) -> None:
         """Stop watching."""
@@ -73,15 +79,15 @@ class CancelOnDisconnect:
     def _leave(self) -> None:
         self.has_left = True
         if self.grace_s:
-            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._cancel)
+            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._cancel, ClientDisconnect())
         else:
-            self._cancel()
+            self._cancel(ClientDisconnect())
 
-    def _be_late(self) -> None:
-        self._is_late = True
-        self._cancel()
+    def _expire(self) -> None:
+        self._cancel(too_late())
 
-    def _cancel(self) -> None:
+    def _cancel(self, cause: Exception) -> None:
         if self._task is not None:
+            self._cause = self._cause or cause
             self._cancels += 1
             self._task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import time
@@ -24,6 +25,8 @@ _POLL_INTERVAL_S = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _BLOCKED_AT_START = (signal.SIGHUP, signal.SIGTERM)
 _FIRST_DELAY_S = 1.0
+# What Python states where the process that forks workers, and waits for them, has ended before them.
+_UNKNOWN_EXIT_CODE = 255
 _NO_WORKER = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 SHARED = "router.gateway.shared"
@@ -82,8 +85,35 @@ class _Slot:
         self.delay_s = 0.0
 
     @property
+    def exit_code(self) -> int | None:
+        """That of the process; None where there is none, or it runs."""
+        code = None if self.process is None else self.process.exitcode
+        return None if code == _UNKNOWN_EXIT_CODE and self._exists() else code
+
+    @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.exitcode is None
+        return self.process is not None and self.exit_code is None
+
+    def join(self) -> None:
+        """Wait until the process has exited."""
+        if self.process is not None:
+            self.process.join()
+            while self.is_running:
+                time.sleep(_POLL_INTERVAL_S)
+
+    def _exists(self) -> bool:
+        """Whether the process runs, whoever waits for it."""
+        assert self.process is not None
+        assert self.process.pid is not None
+        try:
+            descriptor = os.pidfd_open(self.process.pid)
+        # It has exited, or the system cannot tell.
+        except (AttributeError, OSError):
+            return False
+        try:
+            return not select.select([descriptor], [], [], 0)[0]
+        finally:
+            os.close(descriptor)
 
 
 class WorkerSupervisor:
@@ -135,8 +165,7 @@ class WorkerSupervisor:
             if self._listener is not None:
                 self._listener.close()
             for slot in self._slots:
-                if slot.process is not None:
-                    slot.process.join()
+                slot.join()
 
     def _start(self, number: int) -> None:
         slot = self._slots[number]
@@ -157,8 +186,8 @@ class WorkerSupervisor:
         for number, slot in enumerate(self._slots):
             if self._is_stopping:
                 return
-            if slot.process is not None and slot.process.exitcode is not None:
-                self._note_exit(number, slot, slot.process.exitcode)
+            if (exit_code := slot.exit_code) is not None:
+                self._note_exit(number, slot, exit_code)
                 slot.process = None
             if slot.process is None and time.monotonic() >= slot.due_s:
                 self._restart(number, slot)
@@ -175,9 +204,10 @@ class WorkerSupervisor:
         """Decide when the worker is replaced. Raises WorkerError where it shows that none can start."""
         was_short = time.monotonic() - slot.started_s < self._min_uptime_s
         # These are found at the start only, which may take long on a busy machine. A signal, such as that of a lack of
-        # memory, says nothing about the configuration.
+        # memory, says nothing about the configuration, and neither does a status that nobody knows.
         has_not_started = exit_code in (ConfigurationError.exit_code, PassingError.exit_code)
-        if slot.generation == 1 and (has_not_started or (was_short and exit_code > 0)):
+        has_failed = exit_code > 0 and exit_code != _UNKNOWN_EXIT_CODE
+        if slot.generation == 1 and (has_not_started or (was_short and has_failed)):
             raise WorkerError(exit_code)
         if was_short:
             self._delay(slot)
@@ -202,9 +232,8 @@ class WorkerSupervisor:
 
     def _send(self, number: int) -> None:
         for slot in self._slots:
-            worker = slot.process
-            if worker is not None and worker.exitcode is None and worker.pid is not None:
-                os.kill(worker.pid, number)
+            if slot.is_running and slot.process is not None and slot.process.pid is not None:
+                os.kill(slot.process.pid, number)
 
 
 def _turn_away(listener: socket.socket) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from router.store.records.record import Record
 
+_LOG = logging.getLogger(__name__)
+_Argument = TypeVar("_Argument")
+
 
 class RecordBatch:
-    """Collects the records of one pass of the event loop, and gives them to `work` together, in their order.
+    """Collects the records of one pass of the event loop, and gives them to `write` together, which does nothing where
+    it raises an error, then each to every one of `sinks`, in their order. An error is logged, and costs no other record
+    its part.
 
     That is at the beginning of the next pass: the answers have been sent by then, and nothing that has arrived
     meanwhile is read before.
     """
 
-    def __init__(self, work: Callable[[Sequence[Record]], None]) -> None:
-        self._work = work
+    def __init__(self, write: Callable[[Sequence[Record]], None], *sinks: Callable[[Record], None]) -> None:
+        self._write, self._sinks = write, sinks
         self._waiting: list[Record] = []
 
     def add(self, record: Record) -> None:
@@ -27,6 +34,19 @@ class RecordBatch:
 
     def flush(self) -> None:
         """Do the work for the records that wait, such as before the process ends."""
-        if self._waiting:
-            records, self._waiting = self._waiting, []
-            self._work(records)
+        records, self._waiting = self._waiting, []
+        if records and not _succeeds(self._write, records) and len(records) > 1:
+            for record in records:
+                _succeeds(self._write, [record])
+        for record in records:
+            for sink in self._sinks:
+                _succeeds(sink, record)
+
+
+def _succeeds(work: Callable[[_Argument], None], argument: _Argument) -> bool:
+    try:
+        work(argument)
+    except Exception:  # noqa: BLE001 - the outermost edge of this work: no request waits for it
+        _LOG.exception("a part of the account of a request failed")
+        return False
+    return True

@@ -1,6 +1,6 @@
 """What a judging card is asked about an answer, and how its verdict is read. Pure: the code is an argument.
 
-The answer, and the conversation before it, are written by strangers, and may address the judge. So they are one JSON
+The answer, and the conversation before it, are written by others, and may address the judge. So they are one JSON
 text, in which no line of theirs can end the material, between lines with a code that their authors cannot know, and a
 verdict counts only with that code. Nothing keeps a model from being persuaded by what it reads: whose votes count how
 much does (`router.perceive.memory.voters`).

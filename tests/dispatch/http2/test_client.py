@@ -8,6 +8,7 @@ from typing import Any
 
 import h2.errors
 import h2.events
+import h2.settings
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame
 
@@ -159,6 +160,28 @@ def test_where_no_more_connections_may_be_opened_requests_wait(run: Run, monkeyp
     run(behave, test)
 
 
+def test_all_requests_for_which_a_server_makes_room_are_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "MAX_CONNECTIONS", 1)
+
+    async def behave(peer: Peer) -> None:
+        await peer.begin(MAX_CONCURRENT_STREAMS=1)
+        requests = [await peer.request()]
+        peer.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 3})
+        await peer.flush()
+        requests += [await peer.request(), await peer.request()]
+        for request in requests:
+            assert request is not None
+            await peer.answer(request.stream)
+        await peer.request()
+
+    async def test(client: Client, running: Server) -> None:
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*(post(client, running.target()) for _ in range(3)))
+        assert answers == [(200, b"ok")] * 3
+
+    run(behave, test)
+
+
 def test_a_refused_request_is_sent_again_on_another_connection(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.begin()
@@ -305,7 +328,7 @@ def test_a_caller_that_leaves_resets_its_stream_only(run: Run) -> None:
         reset = await peer.until(h2.events.StreamReset)
         resets.append(reset.error_code)
         other = second if reset.stream_id == first.stream else first
-        # What is on its way to a stream that was given up changes nothing.
+        # What is on its way to a cancelled stream changes nothing.
         await peer.flush(DataFrame(reset.stream_id, b"late").serialize())
         peer.h2.send_data(other.stream, b"b", end_stream=True)
         await peer.flush()

@@ -109,6 +109,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.parametrize("moment", ["spawned", "starting", "ready"])
 def test_sigterm_at_any_moment_stops_all_workers(tmp_path: Path, moment: str) -> None:
     with supervisor(tmp_path, "serve_slowly") as process:
@@ -142,6 +146,19 @@ def test_a_worker_that_exits_is_replaced(tmp_path: Path) -> None:
         os.kill(noted(tmp_path, "ready")[0], signal.SIGKILL)
         assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 90)
         assert process.poll() is None
+
+
+def test_workers_outlive_the_process_that_forked_them(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "serve_slowly") as process:
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
+        first, second = noted(tmp_path, "ready")
+        os.kill(parent_of(first), signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 90)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert sorted(noted(tmp_path, "ended")) == sorted({*noted(tmp_path, "spawned")} - {first})
+        assert not is_running(second)
 
 
 def test_workers_that_fail_to_start_stop_the_supervisor_with_their_status(tmp_path: Path) -> None:

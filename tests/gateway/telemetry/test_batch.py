@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from router.gateway.telemetry.batch import RecordBatch
 from router.store.records.record import Record
 from tests.gateway.telemetry.records import a_record
@@ -30,3 +32,29 @@ def test_records_of_one_pass_are_taken_together_and_before_what_arrives_next() -
 
     asyncio.run(main())
     assert seen == ["the answers are sent", ["a", "b"], "the next request", ["c"]]
+
+
+def test_a_record_that_cannot_be_handled_costs_no_other_its_line_or_its_count(caplog: pytest.LogCaptureFixture) -> None:
+    written: list[str] = []
+    counted: list[str] = []
+    learned: list[str] = []
+
+    def write(records: Sequence[Record]) -> None:
+        written.extend([checked(record).id for record in records])
+
+    def checked(record: Record) -> Record:
+        if record.id == "bad":
+            raise ValueError("no such record")
+        return record
+
+    async def main() -> None:
+        batch = RecordBatch(
+            write, lambda record: counted.append(checked(record).id), lambda record: learned.append(record.id)
+        )
+        for id_ in ("a", "bad", "c"):
+            batch.add(a_record(id=id_))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert (written, counted, learned) == (["a", "c"], ["a", "c"], ["a", "bad", "c"])
+    assert "no such record" in caplog.text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from router.errors import UpstreamError
@@ -127,6 +129,56 @@ def test_a_request_ends_at_its_time_also_after_its_client_has_left(has_left: boo
     with pytest.raises(UpstreamError) as caught:
         in_loop(main)
     assert (caught.value.status, caught.value.fault) == (504, "late")
+
+
+def test_a_client_that_left_before_the_time_of_its_request_is_what_ended_it() -> None:
+    async def main() -> None:
+        connection = ClientConnection(Transport(), lambda: None)
+        ends_s = asyncio.get_running_loop().time() - GRACE_S + 0.02
+        async with CancelOnDisconnect(no_message, connection, ends_s):
+            connection.lost()
+            try:
+                await asyncio.sleep(LATER)
+            finally:
+                # What ends the call is slow.
+                await asyncio.sleep(LATER)
+
+    with pytest.raises(ClientDisconnect):
+        in_loop(main)
+
+
+def test_a_request_that_is_cancelled_from_outside_when_its_client_leaves_stays_cancelled() -> None:
+    async def request() -> None:
+        connection = ClientConnection(Transport(), lambda: None)
+        async with CancelOnDisconnect(no_message, connection):
+            asyncio.get_running_loop().call_soon(connection.lost)
+            await asyncio.sleep(LATER)
+
+    async def main() -> bool:
+        task = asyncio.ensure_future(request())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert in_loop(main)
+
+
+def test_a_request_that_fails_when_it_is_cancelled_leaves_no_cancellation_behind() -> None:
+    async def main() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        connection = ClientConnection(Transport(), lambda: None)
+        with contextlib.suppress(OSError):
+            async with CancelOnDisconnect(no_message, connection):
+                connection.lost()
+                try:
+                    await asyncio.sleep(LATER)
+                except asyncio.CancelledError:
+                    raise OSError from None
+        return task.cancelling()
+
+    assert in_loop(main) == 0
 
 
 def test_a_request_that_has_ended_is_not_cancelled_at_its_time() -> None:
