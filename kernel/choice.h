@@ -1,9 +1,10 @@
-/* The choice among cards: scores and the best of them. router/decide/choice.py is the specification. */
+/* The choice among cards: scores and the best of them. router/decide/goals.py (parts), guard.py (totals) and
+ * ranking.py (first_of) are the specification. */
 #ifndef PULVINAR_CHOICE_H
 #define PULVINAR_CHOICE_H
 
-/* An array that is to be read where it has this form; 0 where it has another one, without an exception. */
-static int lends(PyObject *object, Py_buffer *buffer, char kind, Py_ssize_t count, int flags)
+/* Whether an array has this form, without an exception where it has not; where it has, `buffer` must be released. */
+static int has_form(PyObject *object, Py_buffer *buffer, char kind, Py_ssize_t count, int flags)
 {
     if (get(object, buffer, kind, count, flags) == 0)
         return 1;
@@ -23,24 +24,24 @@ static PyObject *loss_and_cost(PyObject *module, PyObject *const *arguments, Py_
         return NULL;
     Py_buffer quality, cost, out;
     int done = 0;
-    if (!lends(arguments[0], &quality, 'd', -1, 0))
+    if (!has_form(arguments[0], &quality, 'd', -1, 0))
         return PyBool_FromLong(0);
     Py_ssize_t count = quality.len / 8;
-    if (lends(arguments[1], &cost, 'd', count, 0)) {
-        if (lends(arguments[4], &out, 'd', 2 * count, PyBUF_WRITABLE)) {
+    if (has_form(arguments[1], &cost, 'd', count, 0)) {
+        if (has_form(arguments[4], &out, 'd', 2 * count, PyBUF_WRITABLE)) {
             const double *of_quality = quality.buf, *usd = cost.buf;
             double *restrict loss = out.buf, *restrict share = loss + count;
-            int64_t strange = 0;
+            int64_t unknown = 0;
             for (Py_ssize_t i = 0; i < count; i++) {
                 double lost = 1.0 - of_quality[i];
                 loss[i] = (lost < 1.0 ? lost : 1.0) * weight;
             }
             for (Py_ssize_t i = 0; i < count; i++) {
                 double scaled = usd[i] / mistake * 1e9;
-                strange |= !(scaled >= 0.0 && scaled < 0x1p51);
+                unknown |= !(scaled >= 0.0 && scaled < 0x1p51);
                 share[i] = ((scaled + ROUNDS) - ROUNDS) / 1e9;
             }
-            done = !strange;
+            done = !unknown;
             PyBuffer_Release(&out);
         }
         PyBuffer_Release(&cost);
@@ -66,11 +67,11 @@ static PyObject *totals(PyObject *module, PyObject *const *arguments, Py_ssize_t
     Py_ssize_t parts = PyTuple_Size(arguments[0]);
     Py_buffer mean, deviation, out, part;
     int done = 0;
-    if (!parts || !lends(arguments[1], &mean, 'd', -1, 0))
+    if (!parts || !has_form(arguments[1], &mean, 'd', -1, 0))
         return PyBool_FromLong(0);
     Py_ssize_t count = mean.len / 8;
-    if (lends(arguments[2], &deviation, 'd', count, 0)) {
-        if (lends(arguments[4], &out, 'd', 3 * count, PyBUF_WRITABLE)) {
+    if (has_form(arguments[2], &deviation, 'd', count, 0)) {
+        if (has_form(arguments[4], &out, 'd', 3 * count, PyBUF_WRITABLE)) {
             const double *of_mean = mean.buf, *own = deviation.buf;
             double *restrict score = out.buf, *restrict uncertainty = score + count, *restrict safe = score + 2 * count;
             for (Py_ssize_t i = 0; i < count; i++) {
@@ -80,7 +81,7 @@ static PyObject *totals(PyObject *module, PyObject *const *arguments, Py_ssize_t
             }
             done = 1;
             for (Py_ssize_t number = 0; done && number < parts; number++) {
-                if (!(done = lends(PyTuple_GetItem(arguments[0], number), &part, 'd', count, 0)))
+                if (!(done = has_form(PyTuple_GetItem(arguments[0], number), &part, 'd', count, 0)))
                     break;
                 const double *values = part.buf;
                 if (number == 0)
@@ -104,6 +105,12 @@ static PyObject *totals(PyObject *module, PyObject *const *arguments, Py_ssize_t
 
 enum { MOST_RANKED = 64 };
 
+/* Whether `value` is before `other` in ascending order, where NaN is last. */
+static inline int precedes(double value, double other)
+{
+    return value < other || (value == value && other != other);
+}
+
 /* first_of(values (n,), rejected bool (n,), out int64 (at most MOST_RANKED,)) -> how many positions were written: those
  * of the least values that are not rejected, in order; None where the arrays have another form. Equal ones are in the
  * order of their positions, and what is no number comes last. */
@@ -114,26 +121,26 @@ static PyObject *first_of(PyObject *module, PyObject *const *arguments, Py_ssize
         return NULL;
     Py_buffer values, rejected, out;
     Py_ssize_t found = -1;
-    if (!lends(arguments[0], &values, 'd', -1, 0))
+    if (!has_form(arguments[0], &values, 'd', -1, 0))
         return none();
     Py_ssize_t count = values.len / 8;
-    if (lends(arguments[1], &rejected, '?', count, 0)) {
-        if (lends(arguments[2], &out, 'q', -1, PyBUF_WRITABLE)) {
+    if (has_form(arguments[1], &rejected, '?', count, 0)) {
+        if (has_form(arguments[2], &out, 'q', -1, PyBUF_WRITABLE)) {
             Py_ssize_t room = out.len / 8;
             if (room <= MOST_RANKED) {
                 const double *of_cards = values.buf;
-                const unsigned char *out_of_it = rejected.buf;
+                const unsigned char *is_rejected = rejected.buf;
                 int64_t *best = out.buf;
                 double kept[MOST_RANKED];
                 found = 0;
                 for (Py_ssize_t i = 0; i < count; i++) {
                     double value = of_cards[i];
-                    if (out_of_it[i] || room == 0)
+                    if (is_rejected[i] || room == 0)
                         continue;
-                    if (found == room && !(value < kept[found - 1] || (value == value && kept[found - 1] != kept[found - 1])))
+                    if (found == room && !precedes(value, kept[found - 1]))
                         continue;
                     Py_ssize_t place = found < room ? found++ : found - 1;
-                    for (; place > 0 && (value < kept[place - 1] || (value == value && kept[place - 1] != kept[place - 1])); place--) {
+                    for (; place > 0 && precedes(value, kept[place - 1]); place--) {
                         kept[place] = kept[place - 1];
                         best[place] = best[place - 1];
                     }

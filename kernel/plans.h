@@ -10,8 +10,10 @@ typedef struct {
     double if_right, if_wrong, density_right, density_wrong;
 } Acceptance;
 
+/* A probability within the bounds of those that are reckoned with. */
 static double clipped(double p) { return p < LEAST_CHANCE ? LEAST_CHANCE : p > GREATEST_CHANCE ? GREATEST_CHANCE : p; }
 
+/* The probabilities that a second answer is right where the first is right, and where it is wrong. */
 static void conditional(double first, double second, double correlation, double *right, double *wrong)
 {
     double both = first * second + correlation * sqrt(first * (1 - first) * second * (1 - second));
@@ -21,7 +23,7 @@ static void conditional(double first, double second, double correlation, double 
     *wrong = (second - both) / (1.0 - first);
 }
 
-/* `threshold` below 0: gain and price are compared. 0 where the odds are no number above 0. */
+/* When a first answer is accepted; a `threshold` below 0 compares gain and price. 0 where the odds are not above 0. */
 static int accept(double first, double right, double wrong, double price, double separation, double threshold,
                   Acceptance *found)
 {
@@ -53,12 +55,14 @@ static int accept(double first, double right, double wrong, double price, double
     return 1;
 }
 
+/* The quality where what is not accepted is replaced by the next answer. */
 static double mixed(double first, double right, double wrong, const Acceptance *accepted)
 {
     double kept = first * accepted->if_right;
     return kept + (first - kept) * right + (1.0 - first) * (1.0 - accepted->if_wrong) * wrong;
 }
 
+/* How much less the next answer achieves, because a prompt whose first answer is not accepted is harder. */
 static double harder(double first, double right, double wrong, const Acceptance *accepted, double hardness)
 {
     double if_right = hardness * sqrt(right * (1.0 - right)) * accepted->density_right;
@@ -69,7 +73,7 @@ static double harder(double first, double right, double wrong, const Acceptance 
     return first * if_right + (1.0 - first) * if_wrong;
 }
 
-/* The floats of a tuple or list; -1 for another object, for others than floats, or for too many. */
+/* The numbers of a tuple or list; -1 without an exception for another object, another item, or too many. */
 static Py_ssize_t floats_of(PyObject *object, double *out)
 {
     int is_list = is_a(object, LIST);
@@ -88,6 +92,7 @@ static Py_ssize_t floats_of(PyObject *object, double *out)
     return count;
 }
 
+/* Append a float; 0 with an exception. */
 static int append(PyObject *list, double value)
 {
     PyObject *number = PyFloat_FromDouble(value);
@@ -131,6 +136,8 @@ static PyObject *cascade(PyObject *module, PyObject *const *arguments, Py_ssize_
             if (step < members - 2)
                 conditional(first, clipped(quality), numbers[0], &right, &wrong);
             quality = mixed(first, right, wrong, &accepted) - harder(first, right, wrong, &accepted, numbers[1]);
+            /* The root of a negative number, for which Python raises an error. */
+            known = quality == quality;
             if (number == 0)
                 asked[step] = 1.0 - first * accepted.if_right - (1.0 - first) * accepted.if_wrong;
             following = first;

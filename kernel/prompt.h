@@ -13,7 +13,7 @@ typedef struct {
     void *others[128];
 } Room;
 
-/* NULL with an exception. */
+/* Memory of this size until leave(); NULL with an exception. */
 static void *room_for(Room *room, size_t size)
 {
     size = (size + 31) / 32 * 32;
@@ -28,6 +28,7 @@ static void *room_for(Room *room, size_t size)
     return room->others[room->allocated++] = other;
 }
 
+/* Free all memory of `room`. */
 static void leave(Room *room)
 {
     while (room->allocated)
@@ -38,6 +39,7 @@ static void leave(Room *room)
 /* A part of a text, or both its ends with a blank between them where it is longer than `most`. */
 typedef struct { uint32_t *points; long length, first, left_out; } Points;
 
+/* Copy the code points of a part of `text`; 0 with an exception. */
 static int copied(PyObject *text, Py_ssize_t start, Py_ssize_t stop, uint32_t *points)
 {
     PyObject *part = PyUnicode_Substring(text, start, stop);
@@ -47,6 +49,7 @@ static int copied(PyObject *text, Py_ssize_t start, Py_ssize_t stop, uint32_t *p
     return done;
 }
 
+/* The code points of `text`, or of its `first` and `last` ones where it is longer; 0 with an exception. */
 static int points_of(PyObject *text, Py_ssize_t first, Py_ssize_t last, Room *room, Points *points)
 {
     if (!is_a(text, UNICODE)) {
@@ -73,6 +76,7 @@ static int points_of(PyObject *text, Py_ssize_t first, Py_ssize_t last, Room *ro
 
 typedef struct { int64_t *ids; long count, room; } Ids;
 
+/* Make room for `more` pieces; 0 with an exception. */
 static int has_room(Ids *ids, long more, Room *room)
 {
     if (ids->count + more <= ids->room)
@@ -139,7 +143,8 @@ static int pieces_of_text(const Vocabulary *vocabulary, PyObject *whole, const P
 
 /* ---- embedding -------------------------------------------------------------------------------------------------- */
 
-/* `ids` with entries of the lexicon as their tokens, sorted, after the other pieces, and the weights of all. */
+/* `ids` with entries of the lexicon as their tokens, sorted, after the other pieces, and the weights of all. 0 with an
+ * exception. */
 static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
 {
     long words = 0, rest = 0;
@@ -264,7 +269,8 @@ static PyObject *pieces_ids(PyObject *object, PyObject *const *arguments, Py_ssi
 
 /* ---- n-grams ------------------------------------------------------------------------------------------------------ */
 
-/* The n-grams of a text, clipped and lowered by Python. */
+/* The units of a text's n-grams, the text clipped and in lower case by Python; returns how many they are, -1 with an
+ * exception. */
 static long units_by_python(PyObject *text, Room *room, uint32_t **units)
 {
     Py_ssize_t length = PyUnicode_GetLength(text);
@@ -293,7 +299,8 @@ static long units_by_python(PyObject *text, Room *room, uint32_t **units)
     return count;
 }
 
-/* The sum of the rows of a text's n-grams. `points` are those of the text where they are known, else NULL. */
+/* The sum of the rows of a text's n-grams. `points` are those of the text where they are known, else NULL. 0 with an
+ * exception. */
 static int grams_of(const Reading *reading, const Character *characters, PyObject *text, const Points *points,
                     Room *room, float *out)
 {
@@ -361,6 +368,7 @@ static PyObject *prompts_new(PyTypeObject *type, PyObject *arguments, PyObject *
     return (PyObject *)self;
 }
 
+/* Write the feature vector to `out`; returns what prompts_read() does, NULL with an exception. */
 static PyObject *read_prompt(const Prompts *prompts, PyObject *const *arguments, const double *numbers, long turns,
                              float *out, Room *room)
 {
@@ -455,7 +463,9 @@ static PyObject *prompts_read(PyObject *object, PyObject *const *arguments, Py_s
     Room room = {kept, kept == NULL ? 0 : KEPT, 0, 0, {NULL}};
     PyObject *result = read_prompt(prompts, arguments, numbers, (long)turns, out.buf, &room);
     leave(&room);
-    prompts->kept = kept;
+    /* Another call, which found no memory here, may end after the one that has it. */
+    if (kept != NULL)
+        prompts->kept = kept;
     PyBuffer_Release(&out);
     return result;
 }

@@ -247,5 +247,5 @@ class Perceiver:
         pieces = self._compiled(topic, context, vector)
         newest = topic.texts[-1]
         # Text of a harness is no part of the topic, and words of the lexicon are longer than tokens.
-        is_counted = pieces >= 0 and len(newest) == len(human[-1])
+        is_counted = pieces >= 0 and newest == human[-1]
         return vector, tokens_of_pieces(newest, pieces) if is_counted else self._encoder.count_tokens(human[-1])

@@ -11,7 +11,7 @@ from router.cards import Card, Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.goals import parts_of
 from router.decide.guard import totals_of
-from router.decide.plans.forecast.expected import CONSTANTS, cascade
+from router.decide.plans.forecast.expected import CONSTANTS, Constants, cascade
 from router.decide.ranking import Order, first_of
 from router.perceive import kernel
 from router.types import Doubles, Forecast
@@ -72,3 +72,13 @@ def test_cascades_are_the_same_to_the_bit() -> None:
         compiled = cascade(columns, prices, CONSTANTS, separation=separation, threshold=threshold)
         with kernel.without_extension():
             assert compiled == cascade(columns, prices, CONSTANTS, separation=separation, threshold=threshold)
+
+
+def test_a_cascade_of_impossible_constants_is_an_error_with_and_without_the_kernel() -> None:
+    def found() -> None:
+        cascade([[0.1, 0.1]], [0.0, 0.01], Constants(correlation=-0.9), separation=0.47, threshold=0.5)
+
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        found()
+    with kernel.without_extension(), pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        found()

@@ -205,6 +205,14 @@ def dependence_of(encoder: StaticEncoder, *turns: tuple[str, str]) -> float:
     return Perceiver(encoder)(request(*turns), continues=True).dependence
 
 
+def test_a_turn_of_a_harness_is_counted_though_the_human_turn_is_as_long(encoder: StaticEncoder) -> None:
+    harness = "<system-reminder>?!?!?!?!?!</system-reminder>"
+    human = "word " * (len(harness) // 5) + "x" * (len(harness) % 5)
+    features = Perceiver(encoder)(request(("user", human), ("user", harness)))
+    assert len(human) == len(harness)
+    assert features.input_tokens == encoder.count_tokens(harness) + -(-len(human) // 4)
+
+
 def test_the_dependence_is_known_only_where_the_request_continues_a_conversation(encoder: StaticEncoder) -> None:
     turns = (("user", SORTING), ("assistant", "Use sorted()."), ("user", "and in Java?"))
     assert Perceiver(encoder)(request(*turns)).dependence == UNKNOWN_DEPENDENCE

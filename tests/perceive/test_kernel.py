@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from bench.decision import many_cards
 from router.cards import Catalog
@@ -29,6 +30,7 @@ from router.perceive.forecaster import Forecaster
 from router.perceive.kernel.words import END, FIRST
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
+from router.perceive.text.lexicon import Lexicon
 from router.types import Features, Floats, Forecast
 
 ROOT = Path(__file__).parents[2]
@@ -338,6 +340,28 @@ def test_a_copy_in_another_process_forecasts_alike(compiled: Predictor) -> None:
     copy, request = pickle.loads(pickle.dumps(compiled)), ("What is 17 * 23?",)
     assert copy.vectors([request]).tobytes() == compiled.vectors([request]).tobytes()
     assert copy.id == compiled.id
+
+
+def test_a_lexicon_in_the_order_of_columns_is_read_alike(compiled: Predictor, specified: Predictor) -> None:
+    encoder = compiled.encoder
+    assert isinstance(encoder, StaticEncoder)
+    card, rows, scales, tokenizer, lexicon = encoder.__reduce__()[1]
+    tokens, weights, *_ = lexicon.stored
+    words = lexicon._words.decode()
+    by_column = Lexicon(words, np.asfortranarray(tokens), np.asfortranarray(weights))
+    other = StaticEncoder(card, rows, scales, tokenizer, by_column)
+    assert other.encode(["北京大学 Привет"]).tobytes() == specified.encoder.encode(["北京大学 Привет"]).tobytes()
+
+
+def test_a_tokenizer_that_keeps_upper_case_is_not_compiled(compiled: Predictor) -> None:
+    encoder = compiled.encoder
+    assert isinstance(encoder, StaticEncoder)
+    card, rows, scales, tokenizer, lexicon = encoder.__reduce__()[1]
+    stated = json.loads(tokenizer.to_str())
+    stated["normalizer"]["lowercase"] = False
+    cased = Tokenizer.from_str(json.dumps(stated))
+    assert encoder.bound is not None
+    assert StaticEncoder(card, rows, scales, cased, lexicon).bound is None
 
 
 def test_what_does_not_fit_is_refused(built: ModuleType, compiled: Predictor) -> None:

@@ -76,8 +76,8 @@ def status() -> str:
 
 @contextlib.contextmanager
 def without_extension() -> Iterator[None]:
-    """Objects that are made meanwhile use numpy."""
-    global _extension  # noqa: PLW0603 - what an object uses is chosen when it is made, and nowhere else
+    """Objects that are made meanwhile use numpy, and so do functions that are called; for tests and benchmarks."""
+    global _extension  # noqa: PLW0603 - one process has one extension
     kept, _extension = _extension, None
     try:
         yield

@@ -17,7 +17,8 @@ from router.types import Floats
 FIRST, END = 0x80, 0x2800
 """The code points of the table; words with other ones are read by the tokenizer itself."""
 
-_BERT = ("WordPiece", "BertNormalizer", "BertPreTokenizer")
+_BERT = ("WordPiece", "BertNormalizer", True, "BertPreTokenizer")
+"""The kinds of model, normalizer and pre-tokenizer; the normalizer lowers the case."""
 _MOST_SPECIALS, _LONGEST_SPECIAL = 8, 16
 """The words that the tokenizer does not split, of which the compiled kernel has a list."""
 _LETTER, _MARK, _DROPPED = 1, 2, 3
@@ -70,7 +71,12 @@ class _Model(Struct):
     max_input_chars_per_word: int = 0
 
 
-class _Step(Struct):
+class _Normalizer(Struct):
+    type: str = ""
+    lowercase: bool = True
+
+
+class _PreTokenizer(Struct):
     type: str = ""
 
 
@@ -80,8 +86,8 @@ class _AddedToken(Struct):
 
 class _Stated(Struct):
     model: _Model
-    normalizer: _Step
-    pre_tokenizer: _Step
+    normalizer: _Normalizer
+    pre_tokenizer: _PreTokenizer
     added_tokens: tuple[_AddedToken, ...] = ()
 
 
@@ -102,9 +108,10 @@ def bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon:
     except msgspec.ValidationError:
         # A vocabulary of another kind of model.
         return None
-    model, specials = stated.model, tuple(token.content for token in stated.added_tokens)
+    model, normalizer, specials = stated.model, stated.normalizer, tuple(token.content for token in stated.added_tokens)
     unknown = model.vocab.get(model.unk_token)
-    if (model.type, stated.normalizer.type, stated.pre_tokenizer.type) != _BERT or unknown is None:
+    kinds = (model.type, normalizer.type, normalizer.lowercase, stated.pre_tokenizer.type)
+    if kinds != _BERT or unknown is None:
         return None
     if not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
         return None
@@ -113,6 +120,7 @@ def bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon:
     pieces = [""] * (1 + max(model.vocab.values()))
     for piece, number in model.vocab.items():
         pieces[number] = piece
+    tokens, weights, *numbers = lexicon.stored
     return Bound(
         extension.Pieces(
             pieces,
@@ -122,5 +130,11 @@ def bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon:
             known_characters(tokenizer),
             specials,
         ),
-        extension.Table(kernel.contiguous(rows, np.int8), kernel.contiguous(scales, np.float32), *lexicon.stored),
+        extension.Table(
+            kernel.contiguous(rows, np.int8),
+            kernel.contiguous(scales, np.float32),
+            kernel.contiguous(tokens, np.uint16),
+            kernel.contiguous(weights, np.uint8),
+            *numbers,
+        ),
     )

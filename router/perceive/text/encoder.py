@@ -167,8 +167,10 @@ class StaticEncoder:
         """What `read` returns for the pieces of the words that the kernel cannot read by itself: where it returns a
         list of words, these are added first.
         """
-        while isinstance(found := read(self._memo), list):
-            self._memo_with(found)
+        # One memo for all of them: if it were emptied meanwhile, a long conversation would never be read.
+        memo = self._bounded_memo()
+        while isinstance(found := read(memo), list):
+            self._memorise(found, memo)
         return found
 
     def _ids(self, text: str) -> Indices:
@@ -184,15 +186,18 @@ class StaticEncoder:
                 try:
                     ids = _joined(self._memo, words)
                 except KeyError:
-                    ids = _joined(self._memo_with(words), words)
+                    ids = _joined(self._memorise(words, self._bounded_memo()), words)
             self._last = text, ids
         return ids
 
-    def _memo_with(self, words: Sequence[str]) -> dict[str, bytes]:
-        """The memo, after the pieces of these words were added."""
+    def _bounded_memo(self) -> dict[str, bytes]:
+        """The memo, emptied where it has become too large; one prompt may add to it beyond the bound."""
         if self._memo_characters > _MEMO_CHARACTERS:
             self._memo, self._memo_characters = {}, 0
-        memo = self._memo
+        return self._memo
+
+    def _memorise(self, words: Sequence[str], memo: dict[str, bytes]) -> dict[str, bytes]:
+        """`memo`, after the pieces of these words were added."""
         missing = [word for word in dict.fromkeys(words) if word not in memo]
         if missing:
             # The tokenizer splits at punctuation, so a new word is often a known one with punctuation around it.

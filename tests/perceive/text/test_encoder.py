@@ -209,6 +209,23 @@ def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fresh.pieces("mountain river") == first
 
 
+def test_a_conversation_with_more_words_than_the_memo_holds_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MEMO_CHARACTERS", 300)
+    texts = [[f"本{number}é{word}" for word in range(20)] for number in range(5)]
+    reads = 0
+
+    def read(memo: dict[str, bytes]) -> int | list[str]:
+        nonlocal reads
+        reads += 1
+        assert reads <= 6, "each text is asked for once"
+        return next((missing for words in texts if (missing := [word for word in words if word not in memo])), reads)
+
+    fresh = StaticEncoder.load(FOLDER)
+    assert fresh.remembering(read) == 6
+    fresh.pieces("本 日")
+    assert len(fresh._memo) == 2
+
+
 def test_the_error_names_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"there is no artifact folder .*nowhere"):
         StaticEncoder.load(tmp_path / "nowhere")
