@@ -52,7 +52,8 @@ def gateway(upstream: Upstream, **limits_s: float) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def responses(upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Response]]]:
     """The responses of all selected cells, requested concurrently, since most cells wait most of the time."""
-    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    of_module = (item for item in request.session.items if item.path == request.path)
+    parameters = [item.callspec.params for item in of_module if hasattr(item, "callspec")]
     chosen = [values["cell"] for values in parameters if isinstance(values.get("cell"), Cell)]
     with (
         gateway(upstream) as fast_gateway,

@@ -8,10 +8,12 @@ import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from router.errors import ConfigurationError
+from router.formats.files import replacing
 from router.learn.data import Prompt
 from router.learn.engine import LOCAL, Arrays, Engine
 from router.perceive.predictor import Predictor
@@ -41,17 +43,26 @@ def write_scores(
     file = out
     try:
         with contextlib.ExitStack() as files:
-            streams = []
+            streams: dict[Path, BinaryIO] = {}
             for file in (out,) if std is None else (out, std):
-                streams.append(files.enter_context(file.open("wb")))
-                streams[-1].write(_line(("prompt_id", *predictor.models)))
+                streams[file] = files.enter_context(_written(file))
+                streams[file].write(_line(("prompt_id", *predictor.models)))
             for start, tables in zip(starts, _forecasts(predictor, prompts, engine), strict=True):
                 ids = [prompt.id for prompt in prompts[start : start + _BATCH]]
-                for stream, table in zip(streams, tables, strict=False):
-                    file = Path(stream.name)
+                for (file, stream), table in zip(streams.items(), tables, strict=False):
                     stream.write(lines_of(ids, table))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _written(file: Path) -> Iterator[BinaryIO]:
+    """A stream that takes the place of `file` at the end of the block, so that an aborted run leaves the old one; what
+    is no regular file, such as a pipe, is written at once.
+    """
+    is_special = file.exists() and not file.is_file()
+    with contextlib.nullcontext(file) if is_special else replacing(file) as part, part.open("wb") as stream:
+        yield stream
 
 
 def _forecasts(predictor: Predictor, prompts: Sequence[Prompt], engine: Engine) -> Iterator[tuple[Doubles, Doubles]]:

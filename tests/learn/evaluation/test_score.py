@@ -9,6 +9,7 @@ import pytest
 
 from router.errors import ConfigurationError
 from router.learn.data import Prompt, RoutingSet
+from router.learn.evaluation import score
 from router.learn.evaluation.score import lines_of, write_scores
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
@@ -48,6 +49,24 @@ def test_an_id_with_a_comma_or_an_umlaut_is_written_unchanged(predictor: Predict
 def test_the_error_names_a_file_that_cannot_be_written(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing/out\.csv: cannot be written: No such file"):
         write_scores(predictor, [Prompt("a", ("hi",))], tmp_path / "missing" / "out.csv")
+
+
+def test_a_run_that_is_aborted_leaves_the_old_file(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def aborted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out.csv"
+    out.write_text("of an earlier run")
+    monkeypatch.setattr(score, "lines_of", aborted)
+    with pytest.raises(KeyboardInterrupt):
+        write_scores(predictor, [Prompt("a", ("hi",))], out)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"out.csv": "of an earlier run"}
+
+
+def test_scores_can_be_written_to_a_device(predictor: Predictor) -> None:
+    write_scores(predictor, [Prompt("a", ("hi",))], Path("/dev/null"))
 
 
 def test_lines_are_those_of_the_csv_module() -> None:
