@@ -49,8 +49,9 @@ def write_scores(
                 streams[file].write(_line(("prompt_id", *predictor.models)))
             for start, tables in zip(starts, _forecasts(predictor, prompts, engine), strict=True):
                 ids = [prompt.id for prompt in prompts[start : start + _BATCH]]
-                for (file, stream), table in zip(streams.items(), tables, strict=False):
-                    stream.write(lines_of(ids, table))
+                for written, table in zip(streams, tables, strict=False):
+                    file = written
+                    streams[file].write(lines_of(ids, table))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None
 
