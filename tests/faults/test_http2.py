@@ -81,6 +81,10 @@ def responses(gateway: tuple[httpx.Client, list[Record]]) -> Iterator[dict[str, 
         }
 
 
+def _is_fallback_needed(cell: Cell) -> bool:
+    return cell.healthy_left and not cell.fault.harmless and cell.expected == COMPLETE
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_a_fault_has_the_outcome_that_it_has_with_http_1_1(
     responses: dict[str, Future[Response]], upstream: Upstream, secure: str, cell: Cell
@@ -88,8 +92,10 @@ def test_a_fault_has_the_outcome_that_it_has_with_http_1_1(
     secrets = KEY, secure.removeprefix("https://")
     found = problems(responses[cell.name].result(), cell.expected, cell.surface, cell.stream, secrets)
     assert not found, "\n".join(found)
-    fallback_calls = [seen.model for seen in upstream.seen_at(f"{cell.name}.good")]
-    assert fallback_calls == ["ok"] * (cell.healthy_left and not cell.fault.harmless and cell.expected == COMPLETE)
+    # HAProxy refuses a stream (REFUSED_STREAM) to which it has sent nothing, even where it had passed the request on,
+    # and such a request is sent again: so the fallback may have been called more than once.
+    fallback_calls = {seen.model for seen in upstream.seen_at(f"{cell.name}.good")}
+    assert fallback_calls == {"ok"} if _is_fallback_needed(cell) else not fallback_calls
     assert wait_for(lambda: not upstream.open_at(f"{cell.name}.bad"), 1.0)
 
 
