@@ -234,7 +234,7 @@ def test_figures_on_the_benchmarks_page_are_those_of_the_readme() -> None:
     table = [line for line in text.splitlines() if line.startswith("| ") and re.search(r"\d", line)]
     measured = re.findall(r"```text\n([\s\S]*?)```", text)[0].splitlines()
     assert len(table) > 5
-    assert len(measured) > 10
+    assert len(measured) > 3
     readme = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert [line for line in (*table, *measured) if line not in readme] == []
 
