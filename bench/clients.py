@@ -30,7 +30,9 @@ from yarl import URL
 
 from bench.gateway.processes import Start, free_port, running
 from bench.gateway.report import table
-from router.dispatch.http1 import Client, target_of
+from router.dispatch.http1 import Client as Http1Client
+from router.dispatch.http1 import Target, target_of
+from router.dispatch.http2 import Client
 
 _ROOT = Path(__file__).parents[1]
 _CONNECTIONS = 8
@@ -83,13 +85,17 @@ async def with_httpx(url: str) -> AsyncIterator[_Call]:
         yield call
 
 
+def with_http1(url: str) -> contextlib.AbstractAsyncContextManager[_Call]:
+    """A call with this gateway's client for HTTP/1.1."""
+    return with_own(Http1Client(), target_of(URL(url)), connect_s=5)
+
+
 @contextlib.asynccontextmanager
-async def with_http1(url: str) -> AsyncIterator[_Call]:
-    """A call with this gateway's client."""
-    client, target = Client(), target_of(URL(url))
+async def with_own(client: Client | Http1Client, target: Target, connect_s: float) -> AsyncIterator[_Call]:
+    """A call with a client of this gateway, which is closed at the end."""
 
     async def call(body: bytes) -> bytes:
-        answer = await client.send("POST", target, _HEADERS, body, connect_s=5)
+        answer = await client.send("POST", target, _HEADERS, body, connect_s=connect_s)
         parts = []
         while part := await answer.read():
             parts.append(part)

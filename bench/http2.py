@@ -25,9 +25,10 @@ import httpx
 import uvloop
 from yarl import URL
 
+from bench.clients import with_own
 from bench.gateway.processes import Start, free_port, running
 from bench.gateway.report import table
-from router.dispatch.http1 import Target, target_of
+from router.dispatch.http1 import target_of
 from router.dispatch.http2 import Client
 
 _ROOT = Path(__file__).parents[1]
@@ -35,22 +36,6 @@ _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "
 _Call = Callable[[bytes], Awaitable[bytes]]
 _AT_ONCE = 8
 _BURST = 64
-
-
-@contextlib.asynccontextmanager
-async def own_client(target: Target) -> AsyncIterator[_Call]:
-    """A call with this gateway's client."""
-    client = Client()
-
-    async def call(body: bytes) -> bytes:
-        answer = await client.send("POST", target, _HEADERS, body, connect_s=10)
-        parts = []
-        while part := await answer.read():
-            parts.append(part)
-        return b"".join(parts)
-
-    yield call
-    await client.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -140,8 +125,8 @@ def main() -> None:
         offer.set_alpn_protocols(["h2", "http/1.1"])
         http1, http2 = target_of(URL(url), trust=trust), target_of(URL(url), trust=trust, http2_trust=offer)
         clients: dict[str, Callable[[], contextlib.AbstractAsyncContextManager[_Call]]] = {
-            "HTTP/1.1": lambda: own_client(http1),
-            "HTTP/2": lambda: own_client(http2),
+            "HTTP/1.1": lambda: with_own(Client(), http1, connect_s=10),
+            "HTTP/2": lambda: with_own(Client(), http2, connect_s=10),
             "HTTP/1.1, httpx": lambda: httpx_client(url, authority, False),
             "HTTP/2, httpx": lambda: httpx_client(url, authority, True),
         }
