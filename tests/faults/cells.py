@@ -32,6 +32,11 @@ class Cell(Struct, frozen=True):
         without_fallback = self.fault.stream if self.stream else self.fault.whole
         return COMPLETE if self.healthy_left and without_fallback != CUT else without_fallback
 
+    @property
+    def needs_fallback(self) -> bool:
+        """Whether the healthy candidate must have been called."""
+        return self.healthy_left and not self.fault.harmless and self.expected == COMPLETE
+
 
 def cells(faults: Iterable[Fault] = FAULTS, upstreams: Iterable[Protocol] = ("chat", "messages")) -> tuple[Cell, ...]:
     """All cells of the fault matrix."""

@@ -15,7 +15,7 @@ from router.store.records.record import Record
 from tests.dispatch.http1.conftest import certificates
 from tests.dispatch.http2.proxies import NEEDS_HAPROXY, haproxy
 from tests.faults.cells import Cell, cells
-from tests.faults.faults import COMPLETE, FAULTS
+from tests.faults.faults import FAULTS
 from tests.faults.gateways import KEY, KEY_VARIABLE, fault_card, short_timeouts
 from tests.faults.surfaces import Response, problems, request_body, send
 from tests.faults.upstream import Upstream
@@ -81,10 +81,6 @@ def responses(gateway: tuple[httpx.Client, list[Record]]) -> Iterator[dict[str, 
         }
 
 
-def _is_fallback_needed(cell: Cell) -> bool:
-    return cell.healthy_left and not cell.fault.harmless and cell.expected == COMPLETE
-
-
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_a_fault_has_the_outcome_that_it_has_with_http_1_1(
     responses: dict[str, Future[Response]], upstream: Upstream, secure: str, cell: Cell
@@ -95,7 +91,7 @@ def test_a_fault_has_the_outcome_that_it_has_with_http_1_1(
     # HAProxy refuses a stream (REFUSED_STREAM) to which it has sent nothing, even where it had passed the request on,
     # and such a request is sent again: so the fallback may have been called more than once.
     fallback_calls = {seen.model for seen in upstream.seen_at(f"{cell.name}.good")}
-    assert fallback_calls == {"ok"} if _is_fallback_needed(cell) else not fallback_calls
+    assert fallback_calls == {"ok"} if cell.needs_fallback else not fallback_calls
     assert wait_for(lambda: not upstream.open_at(f"{cell.name}.bad"), 1.0)
 
 
