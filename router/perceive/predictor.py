@@ -167,7 +167,7 @@ class Predictor:
         prompts = self.profile(vectors)
         tokens = tokens_of(prompts.log_tokens[:, None] + self.head.length_offset)
         if self.acceptance is not None:
-            quality, deviation = self.qualities(vectors)
+            quality, deviation = self._measured(vectors, lambda _: prompts)
             return Expectation(quality, deviation, tokens, prompts.novelty, quality)
         variance = prompts.uncertainty[:, None] * self.head.variance
         variance[:, -1] += self.expectation_variance(prompts, self.population.covariance)
