@@ -109,7 +109,7 @@ class Loader:
             if problem := _misplaced(place, listed):
                 return failure(place.card, "refused", problem)
             if place.server in self._residency.servers:
-                self._residency.observe(place.server, _current(place, listed), asked_s)
+                self._residency.observe(place.server, listed.names, asked_s, _outdated(place, listed))
             self._changed(place)
         place.is_known = True
         if activity:
@@ -196,11 +196,11 @@ def _again(error: AdapterServerError) -> AdapterServerError:
     return AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
 
 
-def _current(place: Place, listed: Listed) -> list[str]:
-    """The adapters that the server holds as the cards state them, without those that have other weights there."""
+def _outdated(place: Place, listed: Listed) -> list[str]:
+    """The adapters that have other weights there than their cards state: earlier versions."""
     if not place.loads:
-        return [held.name for held in listed.adapters]
-    return [held.name for held in listed.adapters if not held.path or place.path_of(held.name) in ("", held.path)]
+        return []
+    return [held.name for held in listed.adapters if held.path and place.path_of(held.name) not in ("", held.path)]
 
 
 def _misplaced(place: Place, listed: Listed) -> str:

@@ -12,13 +12,15 @@ from router.dispatch.residency.steps import AdapterResidency, Full, Load, Ready,
 class _Held:
     """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one.
 
-    `kept_for`: the adapter that alone may have the slot next; no further call uses this one.
+    `kept_for`: the adapter that alone may have the slot next; no further call uses this one. `is_outdated`: it has
+    other weights than its card states now, so no further call uses it, either.
     """
 
-    __slots__ = ("kept_for", "last_used_s", "leaves_for", "loaded_s", "state")
+    __slots__ = ("is_outdated", "kept_for", "last_used_s", "leaves_for", "loaded_s", "state")
 
     def __init__(self, state: State, now_s: float) -> None:
         self.state: State = state
+        self.is_outdated = False
         self.last_used_s = self.loaded_s = now_s
         self.leaves_for: str | None = None
         self.kept_for: str | None = None
@@ -54,29 +56,32 @@ class Server:
 
     def holds(self, adapter: str) -> bool:
         """Whether it is loaded, or being loaded."""
-        held = self._held.get(adapter)
+        held = self._current(adapter)
         return held is not None and held.state != "leaving"
 
     def knows(self, adapter: str) -> bool:
         """Whether it is loaded, being loaded, or being unloaded."""
-        return adapter in self._held
+        return self._current(adapter) is not None
 
     def room(self, adapter: str) -> Room:
         """What there is for `adapter`."""
-        held = self._held.get(adapter)
+        held = self._current(adapter)
         if held is not None:
             return "full" if held.state == "leaving" or held.kept_for is not None else "holds"
-        missing = self._missing()
+        missing, own = self._missing(adapter), self._held.get(adapter)
+        if own is not None and own.kept_for is not None:
+            return "full"
         if missing <= 0:
             return "free"
         return "evictable" if self.slots > 0 and missing <= len(self._idle(adapter)) else "full"
 
     def begin(self, adapter: str, now_s: float, next_use: Callable[[str], float]) -> Step:
         """Count a use of `adapter`, and take a slot for it where it has none."""
-        room, held = self.room(adapter), self._held.get(adapter)
+        room, held = self.room(adapter), self._current(adapter)
         if room == "full":
             self.full += 1
-            return Full(self.slots > 0 and (held is not None or len(self.pinned & self._held.keys()) < self.slots))
+            pinned = sum(name in self.pinned and not each.is_outdated for name, each in self._held.items())
+            return Full(self.slots > 0 and (held is not None or pinned < self.slots))
         self._uses[adapter] = self._uses.get(adapter, 0) + 1
         if held is not None:
             held.last_used_s = now_s
@@ -167,13 +172,17 @@ class Server:
         if held is not None:
             held.last_used_s = max(held.last_used_s, now_s)
 
-    def observe(self, loaded: Collection[str], asked_s: float) -> None:
+    def observe(self, loaded: Collection[str], asked_s: float, outdated: Collection[str] = ()) -> None:
         """Take over what the server reported when it was asked at `asked_s`; what was changed since then stays."""
         for name in [name for name, held in self._held.items() if held.state == "loaded" and held.loaded_s <= asked_s]:
-            if name not in loaded:
+            if name in loaded:
+                self._held[name].is_outdated = name in outdated
+            else:
                 del self._held[name]
         for name in loaded if self._unloaded_s < asked_s else ():
-            self._held.setdefault(name, _Held("loaded", asked_s))
+            if name not in self._held:
+                held = self._held[name] = _Held("loaded", asked_s)
+                held.is_outdated = name in outdated
 
     def forget(self) -> None:
         """The server has restarted, and holds nothing but what is being loaded there now."""
@@ -201,7 +210,7 @@ class Server:
         adapters = (
             AdapterResidency(
                 name,
-                held.state,
+                "outdated" if held.is_outdated and held.state == "loaded" else held.state,
                 self._uses.get(name, 0),
                 name in self.pinned,
                 held.last_used_s,
@@ -220,9 +229,16 @@ class Server:
         """
         return sum(held.leaves_for is None for held in self._held.values())
 
-    def _missing(self) -> int:
-        """How many adapters must go before another one can come; more than one where the slots have become fewer."""
-        return self._taken() + 1 - self.slots
+    def _current(self, adapter: str) -> _Held | None:
+        """What is held of an adapter, unless that is outdated."""
+        held = self._held.get(adapter)
+        return None if held is None or (held.is_outdated and held.state == "loaded") else held
+
+    def _missing(self, adapter: str = "") -> int:
+        """How many adapters must go before `adapter` can come; more than one where the slots have become fewer. It
+        replaces what is outdated of itself.
+        """
+        return self._taken() + (adapter not in self._held) - self.slots
 
     def _idle(self, adapter: str | None = None) -> list[tuple[str, _Held]]:
         """The adapters that may be unloaded, for `adapter`."""
@@ -230,22 +246,25 @@ class Server:
             (name, held)
             for name, held in self._held.items()
             if held.state == "loaded"
+            and name != adapter
             and name not in self._uses
-            and name not in self.pinned
+            and (name not in self.pinned or held.is_outdated)
             and held.kept_for in (None, adapter)
         ]
 
     def _victims(self, adapter: str, next_use: Callable[[str], float]) -> tuple[str, ...]:
-        """The adapters to unload for `adapter`: those needed last, any that no waiting request is known to need before
-        the others; of equals the one whose slot is kept for it, then those that have not been used for longest.
+        """The adapters to unload for `adapter`: those needed last, any that no waiting request is known to need, or
+        that are outdated, before the others; of equals the one whose slot is kept for it, then those that have not been
+        used for longest.
         """
-        missing = self._missing()
+        missing = self._missing(adapter)
         if missing <= 0:
             return ()
 
-        def order(pair: tuple[str, _Held]) -> tuple[float, bool, float, str]:
+        def order(pair: tuple[str, _Held]) -> tuple[float, bool, bool, float, str]:
             name, held = pair
-            return -next_use(name), held.kept_for is None, held.last_used_s, name
+            needed = NEVER if held.is_outdated else next_use(name)
+            return -needed, not held.is_outdated, held.kept_for is None, held.last_used_s, name
 
         return tuple(name for name, _ in sorted(self._idle(adapter), key=order)[:missing])
 

@@ -48,9 +48,11 @@ class Residency:
         """The servers that were set."""
         return frozenset(self._servers)
 
-    def observe(self, server: str, loaded: Collection[str], now_s: float) -> None:
-        """Take over what the server reported when it was asked at `now_s`; what was changed since then stays."""
-        self._servers[server].observe(frozenset(loaded), now_s)
+    def observe(self, server: str, loaded: Collection[str], now_s: float, outdated: Collection[str] = ()) -> None:
+        """Take over what the server reported when it was asked at `now_s`; what was changed since then stays. Of those
+        `loaded`, the `outdated` ones have other weights than their cards state: they take slots, but no calls.
+        """
+        self._servers[server].observe(frozenset(loaded), now_s, frozenset(outdated))
 
     def rank(self, adapter: str, servers: Sequence[ServerLoad]) -> list[str]:
         """The servers, best first: a holder, one with a free slot, by rendezvous hashing, the least busy."""

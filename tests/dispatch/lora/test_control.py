@@ -254,6 +254,23 @@ def test_an_edited_path_is_loaded_after_the_reload() -> None:
     assert dict(server.adapters) == {"a": "/adapters/a-2"}
 
 
+@pytest.mark.parametrize(("kind", "make"), LOADING)
+def test_an_earlier_version_takes_a_slot_until_it_is_unloaded_for_another_adapter(
+    kind: str, make: Callable[[], Any]
+) -> None:
+    async def use(calls: Calls) -> None:
+        assert [await calls.text(card) for card in ("b", "a")] == ["b", "a"]
+        calls.cards.update(make_cards(server.url, kind, paths={"a": "/adapters/a-2"}))
+        calls.control.configure(calls.cards.values())
+        await calls.control.sweep()
+        assert [each.state for one in calls.control.status() for each in one.adapters] == ["outdated", "loaded"]
+        assert await calls.text("c") == "c"
+        assert calls.held() == sorted(server.adapters) == ["b", "c"]
+
+    with running(server := make()):
+        with_calls(make_cards(server.url, kind), use)
+
+
 def test_slots_that_others_have_filled_are_looked_at_once_and_used() -> None:
     async def use(calls: Calls) -> None:
         await calls.text("a")

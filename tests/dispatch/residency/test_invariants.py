@@ -26,6 +26,7 @@ class RealServers(RuleBasedStateMachine):
         self.loading: list[tuple[str, str, tuple[str, ...]]] = []
         self.unloading: list[tuple[str, str]] = []
         self.pinned: set[tuple[str, str]] = set()
+        self.outdated: set[tuple[str, str]] = set()
         self.ticket = 0
         self.queue: dict[int, str] = {}
         self.at: dict[int, set[str]] = {}
@@ -50,9 +51,11 @@ class RealServers(RuleBasedStateMachine):
         if isinstance(step, Load):
             for victim in step.evict:
                 assert not self.uses(server, victim)
-                assert (server, victim) not in self.pinned
+                assert (server, victim) not in self.pinned or (server, victim) in self.outdated
                 assert victim not in {each for at, each in self.unloading if at == server}
                 # The one that goes is needed last among those that could go.
+                if (server, victim) in self.outdated:
+                    continue
                 stays = {each.name: each for each in self.held(server)}
                 for other in stays.values():
                     is_idle = other.state == "loaded" and not self.uses(server, other.name)
@@ -64,6 +67,7 @@ class RealServers(RuleBasedStateMachine):
                 assert step.evict == ()
         else:
             assert adapter in self.on[server]
+            assert (server, adapter) not in self.outdated
         self.calls.append((server, adapter))
 
     def held(self, server: str) -> tuple:  # type: ignore[type-arg]
@@ -83,13 +87,19 @@ class RealServers(RuleBasedStateMachine):
             self.residency.failed(server, adapter, self.now_s)
             return
         for victim in evict:
-            self.on[server].discard(victim)
+            self.gone(server, victim)
             self.residency.unloaded(server, victim, self.now_s)
+        # An earlier version is unloaded before.
+        self.gone(server, adapter)
         if fails == "load":
             self.residency.failed(server, adapter, self.now_s)
             return
         self.on[server].add(adapter)
         self.residency.loaded(server, adapter, self.now_s)
+
+    def gone(self, server: str, adapter: str) -> None:
+        self.on[server].discard(adapter)
+        self.outdated.discard((server, adapter))
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -117,7 +127,7 @@ class RealServers(RuleBasedStateMachine):
         if fails:
             self.residency.failed(server, adapter, self.now_s)
         else:
-            self.on[server].discard(adapter)
+            self.gone(server, adapter)
             self.residency.unloaded(server, adapter, self.now_s)
 
     @rule(server=servers, adapter=adapters, on=st.booleans())
@@ -144,15 +154,22 @@ class RealServers(RuleBasedStateMachine):
         # Steps that are under way end with an error of the server.
         self.now_s += 1
         self.on[server].clear()
+        self.outdated = {each for each in self.outdated if each[0] != server}
         self.residency.drop_server(server)
         for load in [each for each in self.loading if each[0] == server]:
             self.loading.remove(load)
             self.residency.failed(server, load[1], self.now_s)
         self.unloading = [each for each in self.unloading if each[0] != server]
 
-    @rule(server=servers)
-    def observe(self, server: str) -> None:
-        self.residency.observe(server, self.on[server], self.now_s)
+    @rule(server=servers, edited=st.sets(adapters, max_size=2))
+    def observe(self, server: str, edited: set[str]) -> None:
+        # Of the cards that are edited, what is loaded now is an earlier version.
+        changing = {name for at, name in self.unloading if at == server}
+        changing |= {each for at, name, evict in self.loading if at == server for each in (name, *evict)}
+        self.outdated |= {(server, name) for name in edited & self.on[server] - changing}
+        outdated = {name for at, name in self.outdated if at == server}
+        self.now_s += 1
+        self.residency.observe(server, self.on[server], self.now_s, outdated)
 
     @rule(server=servers)
     def prefetch(self, server: str) -> None:
