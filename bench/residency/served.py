@@ -11,9 +11,10 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
-from bench.residency.caches import belady_hits, lru_hits
+from bench.residency.caches import belady_hits
 from bench.residency.simulator import Options, Simulation, Speeds
 from bench.residency.trace import Request, trace
 from router.cards import Card
@@ -29,9 +30,10 @@ _PLACES = 10_000
 
 
 class Served(Struct, frozen=True):
-    """Hit ratios: those that the servers saw, of the simulation, and of LRU and Belady's rule for the calls as they
-    were served. `loads`: of the servers and of the simulation. `held`: the most adapters at one server. `right`: the
-    share of requests that their adapter answered.
+    """Hit ratios: those that the servers saw, of the simulation, of a simulation that serves first come, first served
+    and evicts the least recently used adapter that no call uses (`lru`), and of Belady's rule for the calls as they were
+    served. `loads`: of the servers and of the simulation. `held`: the most adapters at one server. `right`: the share of
+    requests that their adapter answered.
     """
 
     alpha: float
@@ -66,7 +68,7 @@ class TimedVllm(ScriptedVllm):
 
 
 def served(
-    alpha: float, slots: int, requests: int, *, servers: int = 2, adapters: int = 40, rate: float = 12.0
+    alpha: float, slots: int, requests: int, *, servers: int = 2, adapters: int = 40, rate: float = 40.0
 ) -> Served:
     """A trace through the dispatcher, and through the simulation. `rate`: requests a second."""
     asked = trace(requests, rate, alpha=alpha, adapters=adapters)
@@ -76,7 +78,9 @@ def served(
         cards = make_cards([each.url for each in at], adapters=names, slots=slots)
         right = asyncio.run(_send(asked, cards))
         urls = [f"{each.url}/v1" for each in at]
-    simulated = Simulation(asked, Options(servers=servers, slots=slots, places=_PLACES), SPEEDS, urls).run()
+    options = Options(servers=servers, slots=slots, places=_PLACES)
+    simulated = Simulation(asked, options, SPEEDS, urls).run()
+    plain = msgspec.structs.replace(options, looks=False, warm_first=False, fair=False)
     loads = sum(each.loads() for each in at)
     of_each = [each.used_adapters for each in at]
     return Served(
@@ -88,7 +92,7 @@ def served(
         simulated_loads=simulated.loads,
         hits=1 - loads / requests,
         simulated_hits=simulated.hit_ratio(),
-        lru=sum(lru_hits(uses, slots) for uses in of_each) / requests,
+        lru=Simulation(asked, plain, SPEEDS, urls).run().hit_ratio(),
         belady=sum(belady_hits(uses, slots) for uses in of_each) / requests,
         held=max(each.most_held for each in at),
     )

@@ -16,6 +16,7 @@ from router.dispatch.bodies.redaction import one_line
 from router.dispatch.call import Call
 from router.dispatch.lora.api import Activity, AdapterServerError
 from router.dispatch.lora.claims import Claim, Hold
+from router.dispatch.lora.holder import Holder
 from router.dispatch.lora.http import ServerClient, failure
 from router.dispatch.lora.loading import LIST_S, Loader
 from router.dispatch.lora.places import Place, places_of, server_key
@@ -41,9 +42,8 @@ class AdapterControl:
         self._places: dict[str, Place] = {}
         # What servers call the adapters, by the ids of their cards.
         self._names: dict[str, str] = {}
-        # Set, and replaced, whenever an adapter that found no room at a server may find some.
-        self._changed: dict[str, asyncio.Event] = {}
         self._tickets = itertools.count()
+        self._holder = Holder(self._residency, self._loader, self._placed, self._ended, self._tickets, now_s)
         # Adapters without a card, by server: they are unloaded as soon as no call uses them.
         self._gone: set[tuple[str, str]] = set()
         self._waits: Counter[str] = Counter()
@@ -62,6 +62,11 @@ class AdapterControl:
         for name in {*self._names.values(), *ttl_s}:
             self._residency.set_ttl(name, ttl_s.get(name))
         before, self._places = self._places, places
+        for server, name in self._loader.troubled:
+            # Where the card states other weights now, or is gone, they may be tried at once.
+            earlier, later = before.get(server), places.get(server)
+            if earlier is None or later is None or earlier.path_of(name) != later.path_of(name):
+                self._loader.forget(server, name)
         for server, place in places.items():
             had = before[server].cards.keys() if server in before and place.loads else ()
             self._gone |= {(server, name) for name in had if name not in place.cards}
@@ -165,13 +170,12 @@ class AdapterControl:
         place = self._place(deployment)
         if place is None or not (self._is_adapter(deployment.card) or deployment.card.lora_slots):
             return Hold()
-        # A list, the load of another adapter that is waited for, and the load itself.
-        limit_s = LIST_S + 2 * place.settings.load_timeout_s
+        limit_s = _limit_s(place)
         if call is not None:
             limit_s = max(min(limit_s, call.first_by_s - self._now_s(), call.ends_s - self._now_s()), 0.001)
         try:
             async with asyncio.timeout(limit_s):
-                return await self._held(place.server, deployment.card)
+                return await self._holder.hold(place.server, deployment.card)
         except AdapterServerError as error:
             raise _of(error, deployment.card) from None
         except TimeoutError:
@@ -190,10 +194,30 @@ class AdapterControl:
                 place.is_known = False
                 self._residency.drop_server(place.server)
 
-    async def load(self, server: str, adapter: str) -> None:
-        """Load an adapter, by the id of its card or its name, at a server that is named as in `status`."""
+    async def load(self, server: str, adapter: str, *, pinned: bool = False) -> None:
+        """Load an adapter, by the id of its card or its name, at a server that is named as in `status`: at once, also
+        where it has failed lately. `pinned`: keep it. Raises AdapterServerError; then it is not kept, either.
+        """
         place, name = self._named(server, adapter)
-        (await self._held(server, place.cards[name])).release()
+        self._loader.forget(server, name)
+        pins = pinned and not self._residency.is_pinned(server, name)
+        if pins:
+            self.pin(server, name, True)
+        try:
+            async with asyncio.timeout(_limit_s(place)):
+                if not place.loads:
+                    await self._loader.ensure_known(place)
+                    if not self._residency.holds(server, name):
+                        raise failure(
+                            place.card, "unsupported", "the server loads adapters by itself, when it needs them"
+                        )
+                (await self._holder.hold(server, place.cards[name])).release()
+        except BaseException as error:
+            if pins:
+                self.pin(server, name, False)
+            if isinstance(error, TimeoutError):
+                raise failure(place.card, "late", "no adapter that is loaded there could be unloaded in time") from None
+            raise
 
     async def unload(self, server: str, adapter: str) -> None:
         """Unload an adapter, unless a call uses it."""
@@ -250,74 +274,6 @@ class AdapterControl:
         await self._loader.aclose()
         await self._client.aclose()
 
-    async def _held(self, server: str, card: Card) -> Hold:
-        was_full = False
-        # Cards may be reloaded in the meantime.
-        while (place := self._places.get(server)) is not None:
-            await self._loader.ensure_known(place)
-            if card.kind == "model":
-                break
-            name = place.naming.name_of(card)
-            if not place.loads:
-                return self._used_as_it_is(place, card, name)
-            self._check_back_off(place, card, name)
-            step = self._residency.begin(server, name, self._now_s())
-            if isinstance(step, Full):
-                if not step.helps:
-                    raise failure(card, "full", "every slot has a pinned adapter")
-                await self._room(place, name)
-                continue
-            # The call is counted from here, so it must be uncounted whatever happens.
-            hold = Hold(functools.partial(self._ended, server, name))
-            try:
-                error = await self._loaded(place, name, step) if isinstance(step, Load) else None
-            except BaseException:
-                hold.release()
-                raise
-            if error is None:
-                return hold
-            hold.release()
-            if error.problem != "full" or was_full:
-                raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
-            # Others have loaded adapters there, of which some can go.
-            was_full, place.is_known = True, False
-        return Hold()
-
-    async def _loaded(self, place: Place, name: str, step: Load) -> AdapterServerError | None:
-        return await asyncio.shield(self._loader.start(place, name, step.evict))
-
-    def _used_as_it_is(self, place: Place, card: Card, name: str) -> Hold:
-        """The use of an adapter where the server loads by itself: what it holds then is a guess."""
-        if card.lora_slots is not None and not set(card.applied) <= set(card.lora_slots):
-            raise failure(card, "missing", "it is none of the `lora_slots` of the base's card")
-        if card.stack:
-            # The adapters that it adds up stay from the server's start.
-            return Hold()
-        now_s = self._now_s()
-        step = self._residency.begin(place.server, name, now_s)
-        if isinstance(step, Full):
-            return Hold()
-        if isinstance(step, Load):
-            for other in step.evict:
-                self._residency.unloaded(place.server, other)
-            self._residency.loaded(place.server, name, now_s)
-        return Hold(functools.partial(self._ended, place.server, name))
-
-    async def _room(self, place: Place, name: str) -> None:
-        """Wait until an adapter may find room; those that wait are known to be needed."""
-        ticket = next(self._tickets)
-        self._residency.enqueue(name, ticket, (place.server,))
-        try:
-            await self._changed.setdefault(place.server, asyncio.Event()).wait()
-        finally:
-            self._residency.dequeue(ticket)
-
-    def _check_back_off(self, place: Place, card: Card, name: str) -> None:
-        wait_s = self._loader.wait_s(place, name)
-        if wait_s > 0 and not self._residency.holds(place.server, name):
-            reason = self._loader.problems.get((place.server, name), "")
-            raise failure(card, "cooling_down", f"it is tried again in {wait_s:.0f} s; {reason}")
-
     def _is_blocked(self, deployment: Deployment) -> bool:
         place = self._place(deployment)
         if place is None:
@@ -363,8 +319,7 @@ class AdapterControl:
             _LOG.warning('unloading the adapter "%s": %s: %s', name, error, one_line(error.detail))
 
     def _notify(self, place: Place) -> None:
-        if (waited_for := self._changed.pop(place.server, None)) is not None:
-            waited_for.set()
+        self._holder.notify(place.server)
         self.on_room(place.server)
 
     def _is_adapter(self, card: Card) -> bool:
@@ -379,6 +334,9 @@ class AdapterControl:
         place = next(filter(None, map(self._place, deployments)), None)
         return card.model if place is None else place.naming.name_of(card)
 
+    def _placed(self, server: str) -> Place | None:
+        return self._places.get(server)
+
     def _named(self, server: str, adapter: str) -> tuple[Place, str]:
         place = self._places.get(server)
         if place is None:
@@ -387,6 +345,11 @@ class AdapterControl:
         if name is None:
             raise FieldError("adapter", "is the id of no adapter's card that this server can hold")
         return place, name
+
+
+def _limit_s(place: Place) -> float:
+    """How long a call waits for its adapter: a list, the load of another one that is waited for, and its own load."""
+    return LIST_S + 2 * place.settings.load_timeout_s
 
 
 def _of(error: AdapterServerError, card: Card) -> AdapterServerError:

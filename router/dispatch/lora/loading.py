@@ -7,7 +7,7 @@ import contextlib
 import logging
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.health import Cooldown
@@ -55,7 +55,7 @@ class Loader:
 
     async def list(self, place: Place, *, activity: bool = False) -> None:
         """Ask a server what it holds, and with `activity` what it does with that. Raises AdapterServerError."""
-        error = await self._lists.join((place.server, activity), lambda: self._list(place, activity))
+        error = await self._lists.join((place, activity), lambda: self._list(place, activity))
         if error is not None:
             raise _again(error)
 
@@ -63,6 +63,16 @@ class Loader:
         """The seconds until an adapter that is not loaded may be tried again."""
         breaker = self._breakers.get((place.server, name))
         return 0.0 if breaker is None else breaker.wait_s(self._now_s())
+
+    @property
+    def troubled(self) -> set[tuple[str, str]]:
+        """The adapters that have failed to load, by server and name."""
+        return self._breakers.keys() | self.problems.keys()
+
+    def forget(self, server: str, name: str) -> None:
+        """What went wrong with this adapter there says nothing any more: it may be tried at once."""
+        self._breakers.pop((server, name), None)
+        self.problems.pop((server, name), None)
 
     def start(self, place: Place, name: str, evict: tuple[str, ...]) -> asyncio.Task[AdapterServerError | None]:
         """The task that loads an adapter for which `Residency.begin` said Load; its result is the error, if any.
@@ -133,6 +143,7 @@ class Loader:
         error: AdapterServerError
         try:
             async with asyncio.timeout(place.settings.load_timeout_s):
+                await _check_slots(place, {name, *evict})
                 for other in evict:
                     await self._unload(place, other)
                 await self._load_at(place, name)
@@ -150,8 +161,7 @@ class Loader:
         else:
             self._residency.loaded(*pair, self._now_s())
             self.load_s[place.server] = self.load_s.get(place.server, 0.0) + self._now_s() - begun_s
-            self._breakers.pop(pair, None)
-            self.problems.pop(pair, None)
+            self.forget(*pair)
             self._changed(place)
             return None
         now_s = self._now_s()
@@ -160,8 +170,9 @@ class Loader:
             breaker.end(number)
         else:
             breaker.open(_BACK_OFF, number, number, now_s)
-        self.problems[pair] = error.detail or str(error)
-        _LOG.warning('adapter "%s": %s: %s', name, error, one_line(error.detail))
+        if error.problem != "full":
+            self.problems[pair] = error.detail or str(error)
+            _LOG.warning('adapter "%s": %s: %s', name, error, one_line(error.detail))
         self._changed(place)
         return error
 
@@ -189,6 +200,20 @@ class Loader:
             if error.problem != "missing":
                 raise
         self._residency.unloaded(place.server, name, self._now_s())
+
+
+async def _check_slots(place: Place, own: Collection[str]) -> None:
+    """Raise `full` where the server has no slot beside those of `own`: another process may have loaded adapters there
+    since it was asked, and vLLM takes any number of them.
+    """
+    try:
+        listed = await place.api.list()
+    except AdapterServerError as error:
+        if error.problem not in ("missing", "unsupported"):
+            raise
+        return
+    if listed is not None and len(listed.names - {*own}) >= place.slots:
+        raise failure(place.card, "full", "others have loaded adapters there")
 
 
 def _again(error: AdapterServerError) -> AdapterServerError:

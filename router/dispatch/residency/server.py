@@ -188,6 +188,17 @@ class Server:
         """The server has restarted, and holds nothing but what is being loaded there now."""
         self._held = {name: held for name, held in self._held.items() if held.state == "loading"}
 
+    def leave(self) -> bool:
+        """The server is no longer configured: what it holds is not followed any more. Whether calls still run there."""
+        self._held.clear()
+        self.pinned = set(self._configured_pins)
+        return self.is_used
+
+    @property
+    def is_used(self) -> bool:
+        """Whether calls run there that use an adapter."""
+        return bool(self._uses)
+
     def expired(self, ttl_s: Mapping[str, float], now_s: float) -> list[str]:
         """The adapters that no call has used for longer than their time."""
         return [name for name, held in self._idle() if name in ttl_s and now_s - held.last_used_s >= ttl_s[name]]

@@ -21,6 +21,8 @@ class Residency:
 
     def __init__(self) -> None:
         self._servers: dict[str, Server] = {}
+        # Those that are no longer configured, while calls run there.
+        self._removed: dict[str, Server] = {}
         self._ttl_s: dict[str, float] = {}
         self._next_uses = NextUses()
 
@@ -29,6 +31,8 @@ class Residency:
         if slots < 0:
             raise ValueError(f"slots: expected at least 0, got {slots}")
         known = self._servers.get(server)
+        if known is None and (known := self._removed.pop(server, None)) is not None:
+            self._servers[server] = known
         if known is None:
             self._servers[server] = Server(server, slots, pinned)
         else:
@@ -40,8 +44,10 @@ class Residency:
             self._servers[server].forget()
 
     def remove_server(self, server: str) -> None:
-        """The server is no longer configured."""
-        self._servers.pop(server, None)
+        """The server is no longer configured. Should it come back, calls that still run there are known."""
+        known = self._servers.pop(server, None)
+        if known is not None and known.leave():
+            self._removed[server] = known
 
     @property
     def servers(self) -> frozenset[str]:
@@ -94,8 +100,11 @@ class Residency:
 
     def end(self, server: str, adapter: str, now_s: float) -> None:
         """A use that `begin` has counted has ended. An adapter in use is never evicted."""
-        if server in self._servers:
-            self._servers[server].end(adapter, now_s)
+        known = self._servers.get(server) or self._removed.get(server)
+        if known is not None:
+            known.end(adapter, now_s)
+            if not known.is_used:
+                self._removed.pop(server, None)
 
     def enqueue(
         self, adapter: str, ticket: int, servers: Collection[str] = (), must_leave: MustLeave = lambda _: ()
@@ -135,6 +144,10 @@ class Residency:
             self._servers[server].pin(adapter)
         else:
             self._servers[server].pinned.discard(adapter)
+
+    def is_pinned(self, server: str, adapter: str) -> bool:
+        """Whether the adapter is never evicted there."""
+        return adapter in self._servers[server].pinned
 
     def prefetch(self, server: str, now_s: float) -> str | None:
         """The next adapter that a waiting request needs and no server holds, where it can be loaded at `server` without

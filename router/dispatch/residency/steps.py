@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 State = Literal["loading", "loaded", "outdated", "leaving"]
-"""`outdated`: it has other weights than its card states now. `leaving`: it is being unloaded. No call may use either."""
+"""`outdated`: it has other weights than its card states. `leaving`: it is being unloaded. No call may use either."""
 
 
 class Ready(Struct, frozen=True, tag=True):

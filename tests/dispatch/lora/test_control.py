@@ -400,6 +400,79 @@ def test_an_operator_loads_pins_and_unloads() -> None:
         with_calls(make_cards(server.url), use)
 
 
+def test_an_operator_may_try_a_failed_adapter_again_at_once_and_so_does_an_edit_of_its_path() -> None:
+    async def use(calls: Calls) -> None:
+        place = f"{server.url}/v1"
+        await failing(calls, "a")
+        server.absent_paths.clear()
+        assert (await failing(calls, "a")).problem == "cooling_down"
+        await calls.control.load(place, "a")
+        await calls.control.unload(place, "a")
+        server.absent_paths.add("/absent")
+        await failing(calls, "a")
+        calls.cards.update(make_cards(server.url, paths={"a": "/adapters/a-2"}))
+        calls.control.configure(calls.cards.values())
+        assert await calls.text("a") == "a"
+        assert dict(calls.control.problems()) == {}
+
+    with running(server := ScriptedVllm()):
+        with_calls(make_cards(server.url, paths={"a": "/absent"}), use)
+
+
+def test_what_failed_of_an_adapter_whose_card_is_removed_is_forgotten() -> None:
+    async def use(calls: Calls) -> None:
+        await failing(calls, "a")
+        calls.control.configure(card for card in calls.cards.values() if card.id != "a")
+        assert dict(calls.control.problems()) == {}
+
+    with running(server := ScriptedVllm()):
+        with_calls(make_cards(server.url, paths={"a": "/absent"}), use)
+
+
+def test_an_operator_who_loads_an_adapter_where_all_are_in_use_is_told_so_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("router.dispatch.lora.control.LIST_S", 0.0)
+
+    async def use(calls: Calls) -> None:
+        holds = [await calls.control.hold(at(calls.cards[name])) for name in "ab"]
+        with pytest.raises(AdapterServerError) as raised:
+            await calls.control.load(f"{server.url}/v1", "c", pinned=True)
+        assert raised.value.problem == "late"
+        for hold in holds:
+            hold.release()
+        assert await calls.text("c") == "c"
+        assert not any(each.pinned for one in calls.control.status() for each in one.adapters)
+
+    with running(server := ScriptedVllm()):
+        with_calls(make_cards(server.url, load_timeout_s=0.1), use)
+
+
+def test_a_server_that_loads_by_itself_is_not_said_to_have_loaded_an_adapter() -> None:
+    async def use(calls: Calls) -> None:
+        with pytest.raises(AdapterServerError) as raised:
+            await calls.control.load(f"{server.url}/v1", "a", pinned=True)
+        assert raised.value.problem == "unsupported"
+        assert calls.held() == []
+
+    with running(server := ScriptedLorax()):
+        with_calls(make_cards(server.url, "lorax"), use)
+
+
+def test_two_gateways_never_give_a_server_more_adapters_than_it_has_slots() -> None:
+    async def use(calls: Calls) -> None:
+        async with Calls(calls.cards) as others:
+            assert [await each.text(card) for each in (calls, others) for card in "ab"] == ["a", "b"] * 2
+            for number in range(6):
+                one, other = ("c", "a") if number % 2 else ("b", "d")
+                assert (await calls.text(one), await others.text(other)) == (one, other)
+                assert len(server.adapters) <= 2
+
+    with running(server := ScriptedVllm()):
+        with_calls(make_cards(server.url, adapters="abcd"), use)
+    assert server.lazy_loads == 0
+
+
 def test_what_a_waiting_call_needs_is_loaded_ahead() -> None:
     async def use(calls: Calls) -> None:
         await calls.text("a")
@@ -526,7 +599,7 @@ def test_every_call_is_answered_by_its_adapter_and_no_server_is_overfilled(
 def test_a_control_can_be_closed_while_it_loads() -> None:
     async def main() -> None:
         control = AdapterControl()
-        cards = make_cards(server.url)
+        cards = make_cards(server.url, load_timeout_s=60)
         control.configure(cards.values())
         task = asyncio.create_task(control.hold(at(cards["a"])))
         await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.dispatch.residency import TokenCounters
@@ -71,6 +71,7 @@ def test_a_cold_request_whose_turn_it_is_leaves_others_what_it_cannot_take() -> 
     assert len(line) == 1
 
 
+@settings(deadline=None)
 @given(
     arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), min_size=1, max_size=60),
     at_once=st.integers(1, 5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.dispatch.residency import Residency, ServerLoad
@@ -37,6 +37,7 @@ def test_a_holder_comes_before_a_free_slot_and_that_before_an_eviction(
     assert ranked("sql", servers, rooms.__getitem__)[0] == first
 
 
+@settings(deadline=None)
 @given(SERVERS, st.lists(NAMES, min_size=1, max_size=30, unique=True), st.data())
 def test_only_the_adapters_of_a_server_that_goes_get_another_place(
     servers: set[str], adapters: list[str], data: st.DataObject
@@ -48,6 +49,7 @@ def test_only_the_adapters_of_a_server_that_goes_get_another_place(
         assert after == [name for name in before if name != gone]
 
 
+@settings(deadline=None)
 @given(SERVERS, NAMES, st.randoms(use_true_random=False))
 def test_the_place_does_not_depend_on_the_order_of_the_servers(servers: set[str], adapter: str, random: object) -> None:
     shuffled = idle(servers)
@@ -61,6 +63,7 @@ def test_adapters_spread_evenly_over_servers() -> None:
     assert all(400 < homes.count(each.server) < 600 for each in servers)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.tuples(st.sampled_from(ROOMS), st.integers(0, 50)), min_size=2), NAMES)
 def test_a_server_far_busier_than_the_average_takes_no_adapter_that_another_one_could_load(
     servers: dict[str, tuple[Room, int]], adapter: str

@@ -307,3 +307,19 @@ def test_a_server_that_is_no_longer_configured_is_not_listed() -> None:
     residency.loaded(S, "a", 1)
     residency.end(S, "a", 2)
     assert residency.snapshot() == ()
+
+
+def test_a_call_that_outlives_the_removal_of_its_server_uses_its_adapter_when_the_server_comes_back() -> None:
+    residency = Residency()
+    residency.set_server("one", 1)
+    residency.begin("one", "a", 0.0)
+    residency.loaded("one", "a", 1.0)
+    residency.remove_server("one")
+    residency.set_server("one", 1)
+    residency.observe("one", ["a"], 2.0)
+    assert isinstance(residency.begin("one", "b", 3.0), Full)
+    assert isinstance(residency.begin("one", "a", 3.0), Ready)
+    residency.end("one", "a", 4.0)
+    assert isinstance(residency.begin("one", "b", 5.0), Full)
+    residency.end("one", "a", 6.0)
+    assert residency.begin("one", "b", 7.0) == Load(("a",))

@@ -66,10 +66,11 @@ class Adapters:
                 "cannot be pinned by a command: this gateway has several workers, and the others would not know. Add "
                 "it to `adapters.pinned` of the base's card, which all of them read at once",
             )
-        for url in urls:
-            self._control.pin(url, adapter, on)
         if on:
-            await self._all({url: self._control.load(url, adapter) for url in urls})
+            await self._all({url: self._control.load(url, adapter, pinned=True) for url in urls})
+        else:
+            for url in urls:
+                self._control.pin(url, adapter, False)
         return self._answer()
 
     async def _read(self, http: Request, entry: Entry) -> tuple[str, Sequence[str]]:
