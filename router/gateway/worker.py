@@ -145,6 +145,7 @@ class Gateway:
         self.adapter_servers = self._adapter_servers(reloader.current)
         write_lines = access_log.write if access_log is not None else _write_nothing
         self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink)
+        runner = PlanRunner(self.dispatcher, gate)
         sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
@@ -159,7 +160,7 @@ class Gateway:
                 self.experiments,
             ),
             dispatcher=self.dispatcher,
-            runner=PlanRunner(self.dispatcher, gate),
+            runner=runner,
             admission=self.admission,
             bodies=self.bodies,
             state=self.state,
@@ -169,6 +170,7 @@ class Gateway:
             judges=self.judges,
             shadows=Shadows(
                 self.dispatcher,
+                runner,
                 self.off_path,
                 DailyDollars(self.state),
                 self._write,

@@ -18,7 +18,7 @@ and is learned only then. One that does not reduce the error beyond doubt is not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -66,7 +66,7 @@ class MemoryRule(Struct, frozen=True):
     """
 
     half_life: float = 200.0
-    fast_half_life: float = 25.0
+    fast_half_life: float = 12.0
     score_half_life: float = 50.0
     half_life_days: float = 30.0
     prior: float = 5.0
@@ -120,7 +120,7 @@ class CardMemory(Struct, frozen=True, eq=False):
     @classmethod
     def empty(cls, basis: str) -> CardMemory:
         """A memory without votes."""
-        zeros = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+        zeros: dict[str, Any] = {name: np.zeros(shape) for name, shape in SHAPES.items()}
         return cls(basis, (), heads=FastHeads.empty(NAMED), **zeros)
 
     def slot_of(self, tenant: str | None) -> int:
