@@ -3,7 +3,8 @@
 Streams of real prompts and outcomes of a set; a tenth of the answers are judged, by five tenants. After a third of each
 stream something happens to the card that answers most. Quality is the mean real score of honest tenants' answers: of
 all requests after the change, of those until 200 votes after it, and of the rest; with 95 % intervals over the streams.
-`removed` knows what happens and leaves the card out from then on. `--tune` prints a grid of the memory's constants on
+`removed` knows what happens and leaves the card out from then on; *half way* is after how many votes the quality is
+above the mean of this and of no learning. `--tune` prints a grid of the memory's constants on
 other prompts, cards and streams, which is how they were chosen.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from bench.learn.methods import ErrorMemory, Method, NoLearning, Run, RunningMean, noticed, run
+from bench.learn.methods import ErrorMemory, Method, NoLearning, Run, RunningMean, half_way, noticed, run
 from bench.learn.options import parser_of
 from bench.learn.streams import SCENARIOS, TRAINING_SCENARIOS, Outcomes, Stream, load, stream_of, without_favourites
 from router import settings
@@ -56,13 +57,22 @@ def main() -> None:
 def judge(outcomes: Outcomes, streams: int, requests: int) -> None:
     """Print every scenario with every method."""
     shown = table(
-        "what happens", "method", "after", "95 %", "first 200 votes", "later", "over none, 95 %", "noticed after"
+        "what happens",
+        "method",
+        "after",
+        "95 %",
+        "first 200 votes",
+        "later",
+        "over none, 95 %",
+        "noticed after",
+        "half way",
     )
     for scenario in SCENARIOS:
         all_streams = [stream_of(outcomes, scenario, seed, requests) for seed in range(streams)]
         results = {name: [run(stream, make) for stream in all_streams] for name, make in _METHODS.items()}
         if scenario.fault in ("drop", "replaced"):
             results["removed"] = [run(stream, NoLearning, stream.favourite) for stream in all_streams]
+        removed = results.get("removed")
         none = np.array(
             [_after(stream, result) for stream, result in zip(all_streams, results["no learning"], strict=True)]
         )
@@ -81,6 +91,7 @@ def judge(outcomes: Outcomes, streams: int, requests: int) -> None:
                 f"{later:.4f}",
                 "" if name == "no learning" else f"{(after - none).mean():+.4f} {_interval(after - none)}",
                 _votes(votes) if is_found else "",
+                _votes([half_way(all_streams, runs, results["no learning"], removed)]) if removed and is_found else "",
             )
     console().print(
         f"[bold]{outcomes.name}[/]: {len(outcomes.cards)} cards, {len(outcomes.scores)} prompts, {streams} streams of "
@@ -120,7 +131,7 @@ def _grid() -> Sequence[dict[str, float]]:
         "worth": (0.0, 0.002, 0.004),
         "least_scored": (0.0, 15.0),
         "half_life": (100.0, 400.0),
-        "fast_half_life": (12.0, 50.0),
+        "fast_half_life": (6.0, 25.0),
         "score_half_life": (25.0, 100.0),
         "prior": (2.0, 10.0),
         "sketch_prior": (8.0, 30.0),

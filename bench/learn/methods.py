@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -141,3 +141,23 @@ def noticed(stream: Stream, result: Run, window: int = 60) -> float:
     if not len(low):
         return float("inf")
     return float(stream.votes[stream.change_at : stream.change_at + int(low[0]) + window].sum())
+
+
+def half_way(streams: Sequence[Stream], runs: Sequence[Run], none: Sequence[Run], removed: Sequence[Run]) -> float:
+    """How many votes after the change until the mean score is above half way from no learning to `removed`, in blocks
+    of 20 votes over all streams; infinite for never.
+    """
+    own, worst, best = (_blocks(streams, each) for each in (runs, none, removed))
+    over = np.flatnonzero(own > (worst.mean() + best.mean()) / 2)
+    return float("inf") if not len(over) else float((over[0] + 1) * _BLOCK_VOTES)
+
+
+_BLOCK_VOTES = 20
+
+
+def _blocks(streams: Sequence[Stream], runs: Sequence[Run]) -> Doubles:
+    """The mean score of each block of votes after the change."""
+    after = [(stream, result, slice(stream.change_at, None)) for stream, result in zip(streams, runs, strict=True)]
+    number = np.concatenate([np.cumsum(stream.votes[part]) // _BLOCK_VOTES for stream, _, part in after])
+    scores = np.concatenate([result.scores[part] for _, result, part in after])
+    return np.array([np.nanmean(scores[number == block]) for block in range(int(number.max()))])

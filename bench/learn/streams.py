@@ -50,7 +50,8 @@ class Scenario(Struct, frozen=True):
     by the weakest card, or its quality falls slowly. `hostile` is the share of votes from one hostile tenant, which
     votes the opposite of the truth on the card that answers most: from the beginning, or for the first `poisoned_votes`
     only. `tastes`: each tenant finds two of three right answers of half of the cards wrong, everywhere (`cards`) or in
-    half of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers.
+    half of the domains (`domains`), which are others for each tenant. `feedback` is the share of judged answers. The
+    stream is `times` as long as others.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scenario(Struct, frozen=True):
     tastes: Literal["", "cards", "domains"] = ""
     feedback: float = FEEDBACK_SHARE
     drop: float = 0.6
+    times: int = 1
 
 
 SCENARIOS = (
@@ -74,7 +76,7 @@ SCENARIOS = (
     Scenario("60 % lost, 5 % hostile votes", "drop", hostile=0.05),
     Scenario("60 % lost, 20 % hostile votes", "drop", hostile=0.2),
     Scenario("60 % lost, 50 % hostile votes", "drop", hostile=0.5),
-    Scenario("nothing, first 300 votes false", poisoned_votes=300),
+    Scenario("nothing, first 500 votes false", poisoned_votes=500, times=4),
 )
 
 
@@ -161,6 +163,7 @@ def without_favourites(outcomes: Outcomes, count: int) -> list[Outcomes]:
 def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) -> Stream:
     """One run of a scenario; seeds of `tune` and `judge` differ since their prompts do."""
     rng = np.random.default_rng(seed)
+    requests *= scenario.times
     rows = rng.integers(0, len(outcomes.scores), requests)
     scores = outcomes.scores[rows].copy()
     best = outcomes.compared.argmax(axis=1)

@@ -28,6 +28,8 @@ _LEAST_KNOWN, _MOST_KNOWN = 50, 600
 MOST_NOVEL = 2_000
 """So many novel prompts are grouped at most, the newest of a sample that is spread over the time."""
 _SLICES, _OF_A_SLICE = 84, 240
+NIGHTLY, MOST_NIGHTLY = "gaps/nightly", 20
+"""The name in the shared state of what gateways find at night, and how many gaps that has at most."""
 _TERMS, _TEXTS = 4, 60
 _WEEK_S = 7 * 86_400.0
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -65,8 +67,13 @@ class Gap(Struct, frozen=True):
 
 
 class Gaps(Struct, frozen=True):
-    """The gaps, the one that is worth most first, in `read` requests out of `of`, of which `novel` were novel."""
+    """The gaps, the one that is worth most first, in `read` requests out of `of`, of which `novel` were novel, from
+    `since_s` to `until_s`, as the predictor `artifact` sees them.
+    """
 
+    since_s: float
+    until_s: float
+    artifact: str
     read: int
     of: int
     novel: int
@@ -75,17 +82,25 @@ class Gaps(Struct, frozen=True):
 
 def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: CatalogSnapshot, predictor: Predictor) -> Gaps:
     """The gaps in the routed requests of this time."""
+    found = _gaps_of(records, since_s, until_s, cards, predictor)
+    return Gaps(since_s, until_s, predictor.id, *found)
+
+
+def _gaps_of(
+    records: RecordStore, since_s: float, until_s: float, cards: CatalogSnapshot, predictor: Predictor
+) -> tuple[int, int, int, tuple[Gap, ...]]:
+    """How many requests were read, and of how many, how many of them were novel, and the gaps."""
     sample, of = _spread(records, since_s, until_s)
     sample = once_a_conversation(sample)
     read, vectors = vectors_of(sample, predictor)
     if not read:
-        return Gaps(0, of, 0, ())
+        return 0, of, 0, ()
     novelty = predictor.profile(vectors).novelty
     novel = np.flatnonzero(novelty >= NOVEL)[-MOST_NOVEL:]
     known = np.flatnonzero(novelty < NOVEL)[-MOST_NOVEL:]
     groups = clusters(predictor.topics(vectors[novel]), predictor.topics(vectors[known]))
     if not groups:
-        return Gaps(len(read), of, len(novel), ())
+        return len(read), of, len(novel), ()
     qualities = predictor.bind(cards.catalog, cards.evidence).qualities
     usual = float(qualities(vectors[known]).max(axis=1).mean()) if len(known) else 1.0
     weekly = of / max(until_s - read[0].at, DAY_S) * _WEEK_S / len(read)
@@ -110,7 +125,7 @@ def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: Catalog
                 tuple(ids[:3]),
             )
         )
-    return Gaps(len(read), of, len(novel), tuple(sorted(found, key=lambda gap: (-gap.worth, -gap.prompts, gap.card))))
+    return len(read), of, len(novel), tuple(sorted(found, key=lambda gap: (-gap.worth, -gap.prompts, gap.card)))
 
 
 def clusters(novel: Doubles | Floats, known: Doubles | Floats) -> list[Indices]:

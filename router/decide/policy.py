@@ -264,10 +264,13 @@ def load_policy(file: Path, catalog: Catalog | None = None, plans: Plans | None 
 
 
 def _check_plans(file: Path, policy: Policy, plans: Plans, lines: Mapping[KeyPath, int]) -> None:
-    for number, name in enumerate(policy.plans):
+    named: list[tuple[KeyPath, str]] = [(("plans", number), name) for number, name in enumerate(policy.plans)]
+    if policy.shadow is not None and policy.shadow.plan is not None:
+        named.append((("shadow", "plan"), policy.shadow.plan))
+    for path, name in named:
         if name not in plans:
             hint = did_you_mean(name, plans.ids) or (_known(plans.ids) if plans.ids else "; there are none")
-            raise FileError(str(file), lines.get(("plans", number)), f'plans: there is no plan "{name}"{hint}')
+            raise FileError(str(file), lines.get(path), f'{path[0]}: there is no plan "{name}"{hint}')
 
 
 def _check_beliefs(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[KeyPath, int]) -> None:

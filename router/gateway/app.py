@@ -113,6 +113,7 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         live=gateway.live_state,
         decide=DryRun(gateway.services).route,
         drift=lambda: changes.cards(gateway.drift),
+        nightly_gaps=lambda: gateway.gaps.latest,
     )
     answers: dict[str, Answer] = {
         "setup": dashboard.setup,

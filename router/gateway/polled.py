@@ -22,7 +22,7 @@ def polled_metrics(gateway: Gateway) -> Mapping[str, Callable[[], float]]:
         "cards_corrected": lambda: gateway.memories.applied,
         "artifact_rolled_back": lambda: gateway.promoted.is_rolled_back,
         "drift_alarms": lambda: len(gateway.drift.alarms),
-        "prompts_changed": lambda: len(gateway.traffic.changed) > 0,
+        "prompts_changed": lambda: len(gateway.traffic.latest or ()) > 0,
         "judgements_waiting": lambda: gateway.learner.waiting + gateway.judges.waiting,
         "config_version": lambda: gateway.reloader.current.number,
         "config_ok": lambda: gateway.reloader.problem is None,

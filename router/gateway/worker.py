@@ -30,7 +30,7 @@ from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.learning.promoted import PromotedArtifact
-from router.gateway.learning.traffic import TrafficWatch
+from router.gateway.learning.traffic import gap_watch, traffic_watch
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.polled import polled_metrics
@@ -119,7 +119,8 @@ class Gateway:
             lambda: len(reloader.current.keys) > 1,
         )
         read_records = None if backend is None else backend.read_records
-        self.traffic = TrafficWatch(self.state, read_records, lambda: reloader.current.router.predictor)
+        self.traffic = traffic_watch(self.state, read_records, lambda: reloader.current.router.predictor)
+        self.gaps = gap_watch(self.state, read_records, lambda: reloader.current.router, self._has_room)
         self.experiments = Experiments(self.state, lambda: reloader.current, read_records)
         self.metrics = Metrics({**polled_metrics(self), **(polled or {})}, metrics_folder)
         self.learner = Learner(
@@ -144,6 +145,7 @@ class Gateway:
         self.adapter_servers = self._adapter_servers(reloader.current)
         write_lines = access_log.write if access_log is not None else _write_nothing
         self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink)
+        runner = PlanRunner(self.dispatcher, gate)
         sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
@@ -158,7 +160,7 @@ class Gateway:
                 self.experiments,
             ),
             dispatcher=self.dispatcher,
-            runner=PlanRunner(self.dispatcher, gate),
+            runner=runner,
             admission=self.admission,
             bodies=self.bodies,
             state=self.state,
@@ -168,6 +170,7 @@ class Gateway:
             judges=self.judges,
             shadows=Shadows(
                 self.dispatcher,
+                runner,
                 self.off_path,
                 DailyDollars(self.state),
                 self._write,
@@ -203,6 +206,7 @@ class Gateway:
             self.judges.run,
             self.off_path.run,
             self.traffic.run,
+            self.gaps.run,
             self._sweep_adapters,
             self._expire_adapters,
         )

@@ -16,6 +16,8 @@ from router.analysis.drift.judged import CardDrift, Judged
 from router.analysis.drift.stored import to_bytes
 from router.analysis.gaps import Gap
 from router.gateway.learning.memories import basis_of
+from router.gateway.learning.traffic import gap_watch
+from router.store.records.journal import open_records
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
 from router.store.records.sqlite import SqliteRecords
@@ -101,6 +103,20 @@ def test_gaps_say_what_an_adapter_would_be_worth(run: Run, store: Path) -> None:
     worse = msgspec.structs.replace(msgspec.convert(gap, Gap), forecast=0.41, weekly=312.4)
     assert worse.proposal.startswith("train an adapter for ")
     assert worse.proposal.endswith(": 312 requests a week, forecast 0.41")
+
+
+def test_gaps_shows_what_a_gateway_has_found_last_night_unless_asked_to_look_now(run: Run, store: Path) -> None:
+    router = Router.default()
+    state = SqliteState(store / "state.sqlite")
+    night_s = (time.time() // DAY_S) * DAY_S + 60.0
+    watch = gap_watch(state, lambda: open_records(store), lambda: router, clock=lambda: night_s)
+    asyncio.run(watch.refresh())
+    state.close()
+    stored = json.loads(run("gaps", "--store", store, "--json").out)
+    assert stored["until_s"] == night_s
+    assert "kirjoita" in stored["gaps"][0]["terms"]
+    assert "as a gateway found them at" in run("gaps", "--store", store).out
+    assert "as a gateway found them at" not in run("gaps", "--store", store, "--since", "14d").out
 
 
 def test_a_card_can_begin_anew(run: Run, store: Path) -> None:

@@ -9,10 +9,15 @@ import typer
 
 from router.commands import options
 from router.commands.history import stores
+from router.commands.history.records import show_time
 from router.commands.history.savings import read_since
+from router.commands.live.shared_state import State, with_state
 
 if TYPE_CHECKING:
     from router.analysis.gaps import Gaps
+    from router.store.state.protocol import StateStore
+
+_WEEK = "7d"
 
 
 def register(parent: typer.Typer) -> None:
@@ -22,12 +27,18 @@ def register(parent: typer.Typer) -> None:
 
 def gaps(
     since: Annotated[
-        str, typer.Option("--since", help="Only requests since then: 7d, or a date such as 2026-11-01 (UTC).")
-    ] = "7d",
+        str | None,
+        typer.Option(
+            "--since",
+            help="Look now, at requests since then: 7d, or a date such as 2026-11-01 (UTC).",
+            show_default="what a gateway has found last night, else 7d",
+        ),
+    ] = None,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     store: stores.Store = None,
+    state: State = None,
     records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
@@ -36,17 +47,34 @@ def gaps(
     from router.analysis.gaps import gaps_of
     from router.store.records.snapshots import CatalogSnapshot
 
-    start_s, now_s = read_since(since), time.time()
-    recorded = stores.read_records(store, records_url)
-    if recorded is None:
-        return
-    router = Router.default(cards, policies, artifact)
-    with recorded:
-        found = gaps_of(recorded, start_s, now_s, CatalogSnapshot(router.catalog, router.evidence), router.predictor)
+    # Other cards or another predictor would find others.
+    is_asked = any((since, cards, policies, artifact))
+    result = None if is_asked else with_state(store, state, _nightly)
+    if result is None:
+        start_s, now_s = read_since(since or _WEEK), time.time()
+        recorded = stores.read_records(store, records_url)
+        if recorded is None:
+            return
+        router = Router.default(cards, policies, artifact)
+        snapshot = CatalogSnapshot(router.catalog, router.evidence)
+        with recorded:
+            result = gaps_of(recorded, start_s, now_s, snapshot, router.predictor)
+    elif not as_json:
+        typer.echo(
+            f"as a gateway found them at {show_time(result.until_s)} UTC, in seven days; --since {_WEEK} looks again"
+        )
     if as_json:
-        options.print_json(found)
+        options.print_json(result)
     else:
-        _print(found)
+        _print(result)
+
+
+async def _nightly(state: StateStore) -> Gaps | None:
+    from router.analysis.gaps import NIGHTLY, Gaps
+    from router.gateway.learning.periodic import decoded
+
+    blobs = [blob for blob in await state.blobs_after(0, NIGHTLY) if blob.name == NIGHTLY]
+    return decoded(blobs[0].content, Gaps)[1] if blobs else None
 
 
 def _print(found: Gaps) -> None:

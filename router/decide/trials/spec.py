@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from router.decide.plans.spec import PREFIX
+
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Metric = Literal["feedback", "cost", "latency"]
 
 
 class Shadow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A card, or the choice of another policy, that answers a `share` of the requests a second time, for nobody.
+    """A card, the choice of another policy, or a plan that answers a `share` of the requests a second time, for nobody.
 
     The calls of a day (UTC) cost at most `dollars_per_day`, for all workers and gateways together. `urls`: also
     requests with images by URL, which the provider fetches once more.
@@ -22,16 +24,19 @@ class Shadow(Struct, frozen=True, forbid_unknown_fields=True):
     dollars_per_day: Annotated[float, Meta(gt=0, le=1e6)]
     card: Name | None = None
     policy: Name | None = None
+    plan: Name | None = None
     share: Annotated[float, Meta(gt=0, le=1)] = 0.05
     urls: bool = False
 
     def __post_init__(self) -> None:
-        if (self.card is None) == (self.policy is None):
-            raise ValueError("shadow: state either a `card` or a `policy`")
+        if sum(each is not None for each in (self.card, self.policy, self.plan)) != 1:
+            raise ValueError("shadow: state one of `card`, `policy` and `plan`")
 
     @property
     def target(self) -> str:
         """What answers in the shadow, as a client would name it."""
+        if self.plan is not None:
+            return f"{PREFIX}{self.plan}"
         return self.card if self.card is not None else f"auto/{self.policy}"
 
 

@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -23,6 +23,9 @@ from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.operator.access import check_operator
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
+
+if TYPE_CHECKING:
+    from router.analysis.gaps import Gaps
 
 _JSON = "application/json"
 _HEADERS = {**HEADERS, "cache-control": "no-store"}
@@ -40,7 +43,7 @@ Result = TypeVar("Result")
 class Dashboard:
     """Handlers of `/dashboard/api/…`. `open_records` opens the records, None where the gateway keeps none; `setup` and
     `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run, and `drift` are
-    the alarms about cards.
+    the alarms about cards, and `nightly_gaps` the gaps that were found last night, None for none yet.
     """
 
     def __init__(
@@ -51,9 +54,10 @@ class Dashboard:
         live: Callable[[], dict[str, Any]],
         decide: Callable[[Request, Entry], Awaitable[Response]],
         drift: Callable[[], dict[str, Any]],
+        nightly_gaps: Callable[[], Gaps | None],
     ) -> None:
         self._open_records, self._setup, self._cards = open_records, setup, cards
-        self._live, self._decide, self._drift = live, decide, drift
+        self._live, self._decide, self._drift, self._nightly_gaps = live, decide, drift, nightly_gaps
         self._streams = 0
 
     async def setup(self, _: Request, entry: Entry) -> Response:
@@ -94,8 +98,11 @@ class Dashboard:
         return await self._analysed(http, entry, changes.days)
 
     async def gaps(self, http: Request, entry: Entry) -> Response:
-        """`GET gaps?hours=168`: groups of novel prompts."""
-        return await self._analysed(http, entry, changes.gaps)
+        """`GET gaps?hours=24`: groups of novel prompts; without `hours`, those of the week before last night."""
+        if "hours" in http.query_params:
+            return await self._analysed(http, entry, changes.gaps)
+        self._enter(entry)
+        return _answer(self._nightly_gaps())
 
     async def what_if(self, http: Request, entry: Entry) -> Response:
         """`GET what-if?hours=24&cost=2`: a sample of the last hours, decided again with cost weighing twice as much."""

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from typing import Any
 
-from router.cards import Card
 from router.compose.run.brief import limits_of
 from router.decide.plans.spec import Segments
-from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, length_of_answer, no_answer
+from router.dispatch.costs import Bounds, bounds_of, no_answer
 from router.errors import CallerError
 from router.gateway.config.keys import Key
 from router.gateway.http.body import runner
 from router.gateway.routing.bill import Unfinished
 from router.gateway.routing.budget_line import BudgetLines
-from router.gateway.routing.composed import PlannedCall, bounds_of_plan, calls_of_plan
+from router.gateway.routing.composed import bounds_of_call, bounds_of_plan, calls_of_plan, expected_of
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.perceive.forecaster import TAIL_95
 from router.store.state.limits import NANO
 from router.store.state.protocol import Claim, Reservation, StateError, StateStore
-from router.types import ComposedPlan, Features, Forecast, known
+from router.types import ComposedPlan, Features, Forecast
 from router.wire import read_request
-from router.wire.usage import output_limit, prompt_tokens, tokens_of, without_output_limit
+from router.wire.usage import output_limit
 
 _NOTHING = Bounds(0.0, 0.0, 0.0)
-# Where only a forecast could say more, and there is none.
-_USUAL = Expected(0, ASSUMED_OUTPUT_TOKENS, ASSUMED_OUTPUT_TOKENS * TAIL_95)
 
 
 class Accounting:
@@ -132,7 +126,7 @@ async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: boo
         )
         caps = limits_of(selection.spec, request.active.config.plans)
         return bounds_of_plan(
-            plan, selection.spec, caps, calls, lambda call: _of_call(call, request, selection, forecast)
+            plan, selection.spec, caps, calls, lambda call: bounds_of_call(call, api, selection, forecast)
         )
     cards = [selection.catalog.named(name) for name in (plan.card, *plan.fallbacks)]
     if api == "embeddings":
@@ -141,31 +135,10 @@ async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: boo
         each = [bounds_of(card, api, body, None) for card in cards]
     else:
         forecast = await _forecast(request, selection)
-        each = [bounds_of(card, api, body, _expected(selection, card, forecast)) for card in cards]
+        each = [bounds_of(card, api, body, expected_of(selection, card, forecast)) for card in cards]
     return Bounds(
         each[0].likely_usd, max(bounds.reserved_usd for bounds in each), max(bounds.worst_usd for bounds in each)
     )
-
-
-def _of_call(
-    call: PlannedCall, request: GatewayRequest, selection: Selection, forecast: tuple[Features, Forecast] | None
-) -> Bounds:
-    """What one call of a plan may cost, with the answers that its prompt contains as long as they may be."""
-    api = request.surface.api
-
-    def asked(each: PlannedCall) -> tuple[Card, Mapping[str, Any], Expected]:
-        card = selection.catalog.named(each.card)
-        body = without_output_limit(api, selection.body) if each.is_stage else selection.body
-        return card, body, _expected(selection, card, forecast)
-
-    card, body, expected = asked(call)
-    if not (call.reads or call.added):
-        return bounds_of(card, api, body, expected)
-    read = [length_of_answer(card, api, body, expected) for card, body, expected in map(asked, call.reads)]
-    prompt = max(expected.input, prompt_tokens(body)) + tokens_of(len(call.added.encode()))
-    usual = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.tail for each in read)))
-    worst = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.most for each in read)))
-    return usual._replace(worst_usd=worst.worst_usd)
 
 
 async def _forecast(request: GatewayRequest, selection: Selection) -> tuple[Features, Forecast] | None:
@@ -184,14 +157,3 @@ async def _forecast(request: GatewayRequest, selection: Selection) -> tuple[Feat
             return None
 
     return await runner(request.is_large)(forecast)
-
-
-def _expected(selection: Selection, card: Card, forecast: tuple[Features, Forecast] | None) -> Expected:
-    position = selection.catalog.position(card.id)
-    if forecast is None or position is None:
-        return _USUAL
-    features, of_cards = forecast
-    written = known(of_cards.written_tokens[position])
-    if written is None:
-        return _USUAL._replace(input=features.input_tokens)
-    return Expected(features.input_tokens, written, written * TAIL_95)

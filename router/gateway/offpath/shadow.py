@@ -1,4 +1,4 @@
-"""Shadows: a share of the requests is sent to another card, too, after the client has its answer, and compared."""
+"""Shadows: after the client has its answer, another card or a plan answers a share of the requests, too."""
 
 from __future__ import annotations
 
@@ -9,59 +9,36 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from router.analysis.replay import read_flags
-from router.cards import Card
-from router.compose.run.chat import as_chat
+from router.compose.run import Ledger
+from router.compose.runner import PlanRunner
 from router.compose.validators import schema_asked
-from router.decide.engine import RequestContext
-from router.decide.ranking import MEASURED, TRIED
 from router.decide.trials.spec import Shadow
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.connection.fetching import urls_in
-from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, booked_usage, bounds_of, cost_of
-from router.errors import BudgetError, BusyError, CallerError, FieldError, UpstreamError
+from router.dispatch.costs import booked_usage, cost_of
+from router.errors import BudgetError, BusyError, FieldError, UpstreamError
 from router.formats.json import json_or_none
 from router.gateway.learning.answer_copy import AnswerCopy, document_of
+from router.gateway.offpath.second import SURFACE, Answered, Second, second_of
 from router.gateway.offpath.work import Job, OffPath
-from router.gateway.routing.composed import rejected_for_parts
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.trials.canaries import place_of
 from router.learn.online.pairs import is_same, side_of
-from router.perceive.forecaster import TAIL_95
 from router.pipeline import Routed
 from router.store.records.record import Record, ShadowRecord, Side
 from router.store.state.dollars import DailyDollars
 from router.store.state.protocol import StateError
-from router.types import Attempt, Outcome, Rejection, Usage, known
+from router.types import Attempt, Outcome, Usage
 from router.wire.reading.extras import extras_in
 from router.wire.reading.provider_ids import ids_used
 from router.wire.reading.whole_answers import read_whole_answer
 
-SURFACE = "shadow"
-"""The surface of the records of shadows."""
 BUDGET = "shadow/"
 """Before the id of a policy, the name under which the state counts its dollars. No key has such an id."""
 
 _HARMLESS_NEEDS = frozenset({"json_object", "json_schema", "reasoning"})
 _HARMLESS_FIELDS = frozenset({"seed"})
-# What is not for the model: how the answer is sent, and whose it is.
-_LEFT_OUT = frozenset(
-    {"stream", "stream_options", "store", "metadata", "service_tier", "user", "safety_identifier", "prompt_cache_key"}
-)
-_UNPROVEN = frozenset({TRIED.text, MEASURED.text})
-
-
-class Answered(Struct, frozen=True, eq=False):
-    """A request whose client has its whole answer: the record, and a copy of the answer."""
-
-    request: GatewayRequest
-    selection: Selection
-    routed: Routed
-    shadow: Shadow
-    record: Record
-    copy: AnswerCopy
 
 
 class Shadows:
@@ -72,13 +49,14 @@ class Shadows:
     def __init__(
         self,
         dispatcher: Dispatcher,
+        runner: PlanRunner,
         off_path: OffPath,
         dollars: DailyDollars,
         write: Callable[[Record], Any],
         count: Callable[[str, str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._dispatcher, self._off_path, self._dollars = dispatcher, off_path, dollars
+        self._dispatcher, self._runner, self._off_path, self._dollars = dispatcher, runner, off_path, dollars
         self._write, self._count, self._clock = write, count, clock
 
     def wants(self, request: GatewayRequest, selection: Selection, record_id: str) -> bool:
@@ -115,37 +93,31 @@ class Shadows:
         self._count(policy, result)
 
     async def _result(self, answered: Answered) -> str:
-        card = await asyncio.to_thread(card_of, answered)
-        if isinstance(card, str):
-            return card
-        if not self._dispatcher.pool.has_ready((card,), (), ""):
+        second = await asyncio.to_thread(second_of, answered)
+        if isinstance(second, str):
+            return second
+        call, selection, ledger = second.call, second.selection, Ledger()
+        if not self._dispatcher.pool.has_ready((selection.card,), (), ""):
             return "busy"
-        try:
-            call = call_of(answered)
-        except CallerError:
-            return "unfit"
         policy = answered.selection.policy.id
         try:
-            reserved = self._dollars.reserved(
-                f"{BUDGET}{policy}", answered.shadow.dollars_per_day, _worst_usd(answered, card, call)
-            )
+            reserved = self._dollars.reserved(f"{BUDGET}{policy}", answered.shadow.dollars_per_day, second.worst_usd)
             async with reserved as charge:
                 began_s, attempts = time.monotonic(), list[Attempt]()
                 response: UpstreamResponse | None = None
                 try:
-                    response = await self._dispatcher.send_first_healthy((card,), call, attempts)
+                    response = await self._runner.run(
+                        selection.plan, selection.catalog, call, attempts, brief=second.brief, ledger=ledger
+                    )
                 except (UpstreamError, BusyError, FieldError) as error:
                     # An answer that came too late, or broke off, is charged by its upstream.
                     is_lost = isinstance(error, UpstreamError) and (error.fault == "late" or error.delivered_tokens)
-                    charge.cost_usd = charge.cost_usd if is_lost else 0.0
+                    charge.cost_usd = charge.cost_usd if is_lost else ledger.cost_usd() or 0.0
                 else:
-                    usage = booked_usage(response, "chat", call.body)
-                    cost_usd = None if usage is None else cost_of(response.card, usage)
-                    charge.cost_usd = cost_usd or 0.0
-                total_ms = round((time.monotonic() - began_s) * 1000, 3)
+                    charge.cost_usd = _spent(ledger, response, call)[1] or 0.0
         except (BudgetError, StateError):
             return "budget"
-        record = await asyncio.to_thread(self._record_of, answered, card, response, attempts, call, total_ms)
+        record = await asyncio.to_thread(self._record_of, answered, second, response, attempts, ledger, began_s)
         if record is None:
             return "unfit"
         await self._write(record)
@@ -154,13 +126,14 @@ class Shadows:
     def _record_of(
         self,
         answered: Answered,
-        card: Card,
+        second: Second,
         response: UpstreamResponse | None,
         attempts: list[Attempt],
-        call: Call,
-        total_ms: float,
+        ledger: Ledger,
+        began_s: float,
     ) -> Record | None:
         """The record of a second answer, beside the first one; None where the first one cannot be read."""
+        total_ms = round((time.monotonic() - began_s) * 1000, 3)
         document = document_of(answered.record, answered.copy)
         if document is None:
             return None
@@ -181,16 +154,15 @@ class Shadows:
         )
         usage: Usage | None = None
         cost_usd: float | None = None
-        second: Side | None = None
+        side: Side | None = None
         same: bool | None = None
         if response is not None:
-            usage = booked_usage(response, "chat", call.body)
-            cost_usd = None if usage is None else cost_of(response.card, usage)
+            usage, cost_usd = _spent(ledger, response, second.call)
             body = response.body if isinstance(response.body, bytes) else b""
             document = response.decoded if isinstance(response.decoded, Mapping) else json_or_none(body)
             if response.status < 400 and isinstance(document, Mapping):
                 again = read_whole_answer("chat", document)
-                second = side_of(
+                side = side_of(
                     response.card.id,
                     again,
                     graders,
@@ -211,13 +183,16 @@ class Shadows:
             outcome=Outcome(
                 status=status,
                 total_ms=total_ms,
-                card=card.id,
-                attempts=tuple(attempts),
+                card=second.selection.card.id if response is None else response.card.id,
+                attempts=tuple(ledger.attempts() if ledger.calls else attempts),
                 usage=usage,
                 cost_usd=cost_usd,
-                error=None if second is not None else "upstream_error",
+                plan=ledger.plan or None,
+                calls=ledger.outcomes(began_s),
+                degraded=ledger.degraded or None,
+                error=None if side is not None else "upstream_error",
             ),
-            shadow=ShadowRecord(record.id, policy.id, of_client, second, same),
+            shadow=ShadowRecord(record.id, policy.id, of_client, side, same),
         )
 
 
@@ -244,61 +219,9 @@ def unfit(request: GatewayRequest, selection: Selection, routed: Routed, shadow:
     return "media" if is_remote and not shadow.urls else ""
 
 
-def card_of(answered: Answered) -> Card | str:
-    """The card that answers in the shadow; else why none does, in one word.
-
-    It has to meet every limit of the policy, the client and the key, except that it has been tried before.
-    """
-    shadow, routed, selection = answered.shadow, answered.routed, answered.selection
-    rejections = routed.decision.rejections
-    if shadow.card is not None:
-        card = selection.catalog.named(shadow.card)
-        why = rejections.get(card.id)
-        if why is not None and not _only_unproven(why):
-            return "limits"
-    else:
-        try:
-            card = _chosen(answered, dict(rejected_for_parts(rejections)))
-        except CallerError:
-            return "limits"
-    return "same_card" if card.id == answered.record.outcome.card else card
-
-
-def _only_unproven(why: Rejection) -> bool:
-    """Whether nothing but its not having been tried speaks against a card: trying it is what a shadow is for."""
-    return why.limit in _UNPROVEN and not why.also
-
-
-def _chosen(answered: Answered, rejected: Mapping[str, str]) -> Card:
-    """What the other policy chooses among the cards that meet the limits of this one. Raises CallerError."""
-    router, routed = answered.request.active.router, answered.routed
-    named = router.policies.named(answered.shadow.policy or "")
-    policy = msgspec.structs.replace(named.with_plans(), prompt_flags=False, on_empty="error", relax=())
-    context: RequestContext = routed.request_context
-    flags = msgspec.structs.replace(read_flags(routed.decision.flags), goals={})
-    again = router.route(
-        routed.request,
-        flags=flags if "limits" in policy.overrides else "",
-        policy=policy,
-        unavailable={**context.unavailable, **rejected},
-        today=context.today,
-        hidden=context.hidden,
-    )
-    return answered.selection.catalog.named(again.decision.card)
-
-
-def call_of(answered: Answered) -> Call:
-    """The request as a call in chat that is not streamed. Raises CallerError."""
-    timeouts = answered.request.active.config.timeouts
-    chat_body = answered.routed.request.chat_body or {}
-    body = {name: value for name, value in chat_body.items() if name not in _LEFT_OUT}
-    # Failures count against no client's key.
-    return as_chat(Call("chat", body, key_id=SURFACE, ends_s=time.monotonic() + timeouts.total_s))
-
-
-def _worst_usd(answered: Answered, card: Card, call: Call) -> float:
-    """What the call costs at most."""
-    routed, position = answered.routed, answered.selection.catalog.position(card.id)
-    written = None if position is None else known(routed.forecast.written_tokens[position])
-    usual = ASSUMED_OUTPUT_TOKENS if written is None else written
-    return bounds_of(card, "chat", call.body, Expected(routed.features.input_tokens, usual, usual * TAIL_95)).worst_usd
+def _spent(ledger: Ledger, response: UpstreamResponse, call: Call) -> tuple[Usage | None, float | None]:
+    """The tokens of all calls together, and what they cost, as far as it is known."""
+    if ledger.calls:
+        return ledger.usage(), ledger.cost_usd()
+    usage = booked_usage(response, "chat", call.body)
+    return usage, None if usage is None else cost_of(response.card, usage)

@@ -8,21 +8,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from router.cards import Card
 from router.compose.run import Brief, Forecasts
 from router.compose.run.brief import mark_of
 from router.compose.run.kinds.chain import marked_reading, prompt_of
 from router.compose.run.kinds.panel import writers_task
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Reroute, Samples, Segments
-from router.dispatch.costs import Bounds
+from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, length_of_answer
 from router.errors import PulvinarError
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.types import Candidate, ComposedPlan, Rejection
+from router.perceive.forecaster import TAIL_95
+from router.types import Api, Candidate, ComposedPlan, Features, Forecast, Rejection, known
 from router.wire import read_request
 from router.wire.texts import newest_human_texts
+from router.wire.usage import prompt_tokens, tokens_of, without_output_limit
 
 _ELSEWHERE = "not a member of the plan"
 _OF_PLANS = ("plan", "calls")
+# Where only a forecast could say more, and there is none.
+_USUAL = Expected(0, ASSUMED_OUTPUT_TOKENS, ASSUMED_OUTPUT_TOKENS * TAIL_95)
 # As long as that of a request.
 _MARK = mark_of("", ())
 
@@ -84,6 +89,38 @@ def bounds_of_plan(
         sum(each.reserved_usd for each in bounds) + max((each.reserved_usd for each in others), default=0.0),
         sum(each.worst_usd for each in bounds) + max((each.worst_usd for each in others), default=0.0),
     )
+
+
+def bounds_of_call(
+    call: PlannedCall, api: Api, selection: Selection, forecast: tuple[Features, Forecast] | None
+) -> Bounds:
+    """What one call of a plan may cost, with the answers that its prompt contains as long as they may be."""
+
+    def asked(each: PlannedCall) -> tuple[Card, Mapping[str, Any], Expected]:
+        card = selection.catalog.named(each.card)
+        body = without_output_limit(api, selection.body) if each.is_stage else selection.body
+        return card, body, expected_of(selection, card, forecast)
+
+    card, body, expected = asked(call)
+    if not (call.reads or call.added):
+        return bounds_of(card, api, body, expected)
+    read = [length_of_answer(card, api, body, expected) for card, body, expected in map(asked, call.reads)]
+    prompt = max(expected.input, prompt_tokens(body)) + tokens_of(len(call.added.encode()))
+    usual = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.tail for each in read)))
+    worst = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.most for each in read)))
+    return usual._replace(worst_usd=worst.worst_usd)
+
+
+def expected_of(selection: Selection, card: Card, forecast: tuple[Features, Forecast] | None) -> Expected:
+    """How long the prompt and the answer of a card are forecast to be."""
+    position = selection.catalog.position(card.id)
+    if forecast is None or position is None:
+        return _USUAL
+    features, of_cards = forecast
+    written = known(of_cards.written_tokens[position])
+    if written is None:
+        return _USUAL._replace(input=features.input_tokens)
+    return Expected(features.input_tokens, written, written * TAIL_95)
 
 
 def calls_of_plan(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -> tuple[PlannedCall, ...]:

@@ -2,8 +2,12 @@
 
 A vote on an answer has the residual `d = value - forecast`, in [-1, 1]. Row 0 of the cells has all votes, forgotten
 fast, row 1 all votes, forgotten slowly, and the further rows those of each cell of the sketch. Each row has the sums
-`Σ w d` and the counts `Σ w` of every slot (`router.perceive.memory.voters`). A slot forgets by its own votes, half of
-them within a half-life, and with time: what others vote changes nothing in it.
+`Σ w d` and the counts `Σ w` of every slot (`router.perceive.memory.voters`).
+
+In the slow rows, a slot forgets by its own votes, half of them within a half-life, and with time: what others vote
+changes nothing in it. What has to be quick, the fast row and the scores of choices, forgets by the votes of all:
+otherwise, the more tenants vote, the longer a card's past would stand against its present. It is kept once for each
+slot that an estimate leaves out, and there that slot's votes make nothing be forgotten.
 
 The mean error of a row is shrunk by its count: `Σ w d / (Σ w + prior)`, and that of a cell of the sketch towards the
 mean of all votes. Which of these corrections is applied, and how strongly, is chosen by the card's own prequential
@@ -13,7 +17,8 @@ and is learned only then. One that does not reduce the error beyond doubt is not
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,6 +37,20 @@ CHOICES = ((SLOW, 0.5), (SLOW, 1.0), (FAST, 0.5), (FAST, 1.0), (SKETCH, 0.5), (S
 MOST = 0.6
 """The largest correction, in either direction."""
 DAYS_S = 86_400.0
+ESTIMATES = SLOTS - 1
+"""The operator's votes are never left out."""
+SHAPES: Mapping[str, tuple[int, ...]] = {
+    "sums": (ROWS, SLOTS),
+    "counts": (ROWS, SLOTS),
+    "recent_sums": (ESTIMATES, SLOTS),
+    "recent_counts": (ESTIMATES, SLOTS),
+    "gains": (len(CHOICES), ESTIMATES, SLOTS),
+    "squares": (len(CHOICES), ESTIMATES, SLOTS),
+    "scored": (ESTIMATES, SLOTS),
+    "errors": (SLOTS,),
+    "at_s": (SLOTS,),
+}
+"""The arrays of a memory: the last axis is that of slots."""
 _TINY = 1e-9
 _TABLE_ROWS = SKETCH + CELLS * np.arange(TABLES)
 
@@ -47,7 +66,7 @@ class MemoryRule(Struct, frozen=True):
     """
 
     half_life: float = 200.0
-    fast_half_life: float = 25.0
+    fast_half_life: float = 12.0
     score_half_life: float = 50.0
     half_life_days: float = 30.0
     prior: float = 5.0
@@ -77,16 +96,19 @@ class Vote(NamedTuple):
 class CardMemory(Struct, frozen=True, eq=False):
     """The cells of one card. `basis` says what its forecasts come from: a memory with another one is void.
 
-    `tenants` have the slots from 1. `sums` and `counts` are `(ROWS, SLOTS)`, `gains` and `squares` `(choices, SLOTS)`:
-    by how much each choice reduced the squared error, and the squares of that; `scored` `(SLOTS,)` are their counts,
-    `errors` `(SLOTS,)` the squared residuals, `at_s` `(SLOTS,)` the times of the last votes. `heads` are the
-    fast heads of the named tenants. `votes` counts all.
+    `tenants` have the slots from 1. `sums` and `counts` are `(ROWS, SLOTS)`, but those of the fast row, `recent_sums`
+    and `recent_counts`, `(ESTIMATES, SLOTS)`, one row for each slot that is left out. `gains` and `squares` `(choices,
+    ESTIMATES, SLOTS)` are by how much each choice reduced the squared error, and the squares of that; `scored`
+    `(ESTIMATES, SLOTS)` are their counts, `errors` `(SLOTS,)` the squared residuals, `at_s` `(SLOTS,)` the times of the
+    last votes. `heads` are the fast heads of the named tenants. `votes` counts all.
     """
 
     basis: str
     tenants: tuple[str, ...]
     sums: Doubles
     counts: Doubles
+    recent_sums: Doubles
+    recent_counts: Doubles
     gains: Doubles
     squares: Doubles
     scored: Doubles
@@ -98,11 +120,8 @@ class CardMemory(Struct, frozen=True, eq=False):
     @classmethod
     def empty(cls, basis: str) -> CardMemory:
         """A memory without votes."""
-        rows, choices = (ROWS, SLOTS), (len(CHOICES), SLOTS)
-        scored, errors, at_s = np.zeros((3, SLOTS))
-        sums, counts, gains, squares = np.zeros(rows), np.zeros(rows), np.zeros(choices), np.zeros(choices)
-        heads = FastHeads.empty(NAMED)
-        return cls(basis, (), sums, counts, gains, squares, scored, errors, at_s, heads)
+        zeros: dict[str, Any] = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+        return cls(basis, (), heads=FastHeads.empty(NAMED), **zeros)
 
     def slot_of(self, tenant: str | None) -> int:
         """The slot of a tenant's votes."""
@@ -127,40 +146,37 @@ class CardMemory(Struct, frozen=True, eq=False):
             heads = heads.learn(slot - 1, vote.projected, vote.residual, vote.weight, of_memory)
         added = np.array([view.correction(vote.cells, choice) for choice in range(len(CHOICES))])
         gain = vote.residual**2 - np.square(vote.residual - added)
-        keeps = 0.5 ** (vote.weight / np.array([rule.fast_half_life, *[rule.half_life] * (ROWS - 1)]))
-        keeps_scores = 0.5 ** (vote.weight / rule.score_half_life)
-        sums, counts = memory.sums.copy(), memory.counts.copy()
-        gains, squares = memory.gains.copy(), memory.squares.copy()
-        scored, errors, at_s = memory.scored.copy(), memory.errors.copy(), memory.at_s.copy()
-        for values in (sums, counts):
-            values[:, slot] *= keeps
-        rows = [FAST, SLOW, *(_TABLE_ROWS + vote.cells)]
-        sums[rows, slot] += vote.weight * vote.residual
-        counts[rows, slot] += vote.weight
-        gains[:, slot] = gains[:, slot] * keeps_scores + vote.weight * gain
-        squares[:, slot] = squares[:, slot] * keeps_scores + vote.weight * np.square(gain)
-        scored[slot] = scored[slot] * keeps_scores + vote.weight
-        errors[slot] = errors[slot] * keeps[SLOW] + vote.weight * vote.residual**2
-        at_s[slot] = max(at_s[slot], now_s)
-        return CardMemory(
-            self.basis, memory.tenants, sums, counts, gains, squares, scored, errors, at_s, heads, self.votes + 1
+        new = {name: getattr(memory, name).copy() for name in SHAPES}
+        keeps, keeps_recent, keeps_scores = (
+            0.5 ** (vote.weight / half_life)
+            for half_life in (rule.half_life, rule.fast_half_life, rule.score_half_life)
         )
+        rows = [SLOW, *(_TABLE_ROWS + vote.cells)]
+        for name, value in (("sums", vote.residual), ("counts", 1.0)):
+            new[name][:, slot] *= keeps
+            new[name][rows, slot] += vote.weight * value
+        others = np.arange(ESTIMATES) != slot - 1
+        for name, values, keeps_of in (
+            ("recent_sums", vote.residual, keeps_recent),
+            ("recent_counts", 1.0, keeps_recent),
+            ("gains", gain[:, None], keeps_scores),
+            ("squares", np.square(gain)[:, None], keeps_scores),
+            ("scored", 1.0, keeps_scores),
+        ):
+            new[name][..., others, :] *= keeps_of
+            new[name][..., others, slot] += vote.weight * values
+        new["errors"][slot] = new["errors"][slot] * keeps + vote.weight * vote.residual**2
+        new["at_s"][slot] = max(new["at_s"][slot], now_s)
+        return CardMemory(self.basis, memory.tenants, heads=heads, votes=self.votes + 1, **new)
 
     def _aged(self, now_s: float, rule: MemoryRule) -> CardMemory:
         """The memory after the time since the last vote of each slot."""
         passed_days = np.maximum(now_s - self.at_s, 0.0) / DAYS_S
         keeps = np.where(self.at_s > 0, 0.5 ** (passed_days / rule.half_life_days), 1.0)
-        return msgspec.structs.replace(
-            self,
-            sums=self.sums * keeps,
-            counts=self.counts * keeps,
-            gains=self.gains * keeps,
-            squares=self.squares * keeps,
-            scored=self.scored * keeps,
-            errors=self.errors * keeps,
-            heads=self.heads.faded(keeps[1 : 1 + NAMED]),
-            at_s=np.where(self.at_s > 0, np.maximum(self.at_s, now_s), 0.0),
-        )
+        faded = {name: getattr(self, name) * keeps for name in SHAPES if name != "at_s"}
+        at_s = np.where(self.at_s > 0, np.maximum(self.at_s, now_s), 0.0)
+        heads = self.heads.faded(keeps[1 : 1 + NAMED])
+        return msgspec.structs.replace(self, heads=heads, at_s=at_s, **faded)
 
     def _with_slot_for(self, tenant: str | None) -> CardMemory:
         """A slot for a new tenant: one that was never used, or that of a tenant whose votes have faded.
@@ -176,14 +192,13 @@ class CardMemory(Struct, frozen=True, eq=False):
         if not faded:
             return self
         tenants = tuple(tenant if slot == faded[0] else name for slot, name in enumerate(self.tenants, 1))
-        emptied = {name: getattr(self, name).copy() for name in _OF_SLOTS}
+        emptied = {name: getattr(self, name).copy() for name in SHAPES}
         for values in emptied.values():
             values[..., [faded[0], POOLED]] = 0.0
         return msgspec.structs.replace(self, tenants=tenants, heads=self.heads.without(faded[0] - 1), **emptied)
 
 
 _FADED = 0.25
-_OF_SLOTS = ("sums", "counts", "gains", "squares", "scored", "errors", "at_s")
 
 
 class CardView(Struct, frozen=True, eq=False):
@@ -225,22 +240,28 @@ class CardView(Struct, frozen=True, eq=False):
 
 
 def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
-    weights = left_out_weights(memory.counts[SLOW], memory.sums[SLOW], asker).T
-    counts, sums = memory.counts @ weights, memory.sums @ weights
+    # (estimates, SLOTS): each leaves out one slot of another tenant.
+    weights = left_out_weights(memory.counts[SLOW], memory.sums[SLOW], asker)
+    others = [slot - 1 for slot in range(1, SLOTS) if slot != asker]
+    counts, sums = memory.counts @ weights.T, memory.sums @ weights.T
+    counts[FAST] = (memory.recent_counts[others] * weights).sum(axis=1)
+    sums[FAST] = (memory.recent_sums[others] * weights).sum(axis=1)
     means = np.empty_like(sums)
     means[:SKETCH] = sums[:SKETCH] / (counts[:SKETCH] + rule.prior)
     means[SKETCH:] = (sums[SKETCH:] + rule.sketch_prior * means[SLOW]) / (counts[SKETCH:] + rule.sketch_prior)
-    error = (memory.errors @ weights).min() / max(float(counts[SLOW].min()), _TINY)
+    error = (weights @ memory.errors).min() / max(float(counts[SLOW].min()), _TINY)
     fewest = counts.min(axis=1)
     priors = np.array([rule.prior, rule.prior, *[rule.sketch_prior] * (ROWS - SKETCH)])
-    scored = memory.scored @ weights
+    gains, squares = ((each[:, others] * weights).sum(axis=2) for each in (memory.gains, memory.squares))
+    of_scores = memory.scored[others]
     # One vote of full weight is assumed to have shown nothing.
-    mean_gain = (memory.gains @ weights) / (scored + 1.0)
-    spread = np.sqrt(np.maximum((memory.squares @ weights) / (scored + 1.0) - np.square(mean_gain), 0.0))
-    certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1) - rule.worth
+    scored = (of_scores * weights).sum(axis=1) + 1.0
+    mean_gain = gains / scored
+    spread = np.sqrt(np.maximum(squares / scored - np.square(mean_gain), 0.0))
+    certain = (mean_gain - rule.doubt * spread / np.sqrt(scored)).min(axis=1) - rule.worth
     best = int(certain.argmax())
     # As they are: a tenant that votes much weighs less, and has scored no less.
-    has_scored = (memory.scored @ (weights > 0)).min() >= rule.least_scored
+    has_scored = (of_scores * (weights > 0)).sum(axis=1).min() >= rule.least_scored
     choice = best if certain[best] > 0 and has_scored else None
     head = None if asker is None else memory.heads.view(asker - 1)
     if head is not None and not head.is_better:

@@ -9,26 +9,19 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from router.perceive.memory.card import CHOICES, ROWS, CardMemory
+from router.perceive.memory.card import SHAPES, CardMemory
 from router.perceive.memory.fast_head import SIZE, FastHeads
-from router.perceive.memory.voters import NAMED, SLOTS
+from router.perceive.memory.voters import NAMED
 from router.types import Doubles
 
-_FORMAT, _WITHOUT_HEADS = 2, 1
-_SHAPES: Mapping[str, tuple[int, ...]] = {
-    "sums": (ROWS, SLOTS),
-    "counts": (ROWS, SLOTS),
-    "gains": (len(CHOICES), SLOTS),
-    "squares": (len(CHOICES), SLOTS),
-    "scored": (SLOTS,),
-    "errors": (SLOTS,),
-    "at_s": (SLOTS,),
-}
+_FORMAT = 3
 _HEAD_SHAPES: Mapping[str, tuple[int, ...]] = {
     "information": (NAMED, SIZE, SIZE),
     "moments": (NAMED, SIZE),
     "scores": (NAMED, 3),
 }
+_COUNTS = ("counts", "recent_counts", "scored")
+_SUMS_OF = (("sums", "counts"), ("recent_sums", "recent_counts"))
 _MOST_VOTES = 1e6
 _ROUNDING = 1e-3
 
@@ -44,7 +37,7 @@ class _Stored(Struct, frozen=True, array_like=True):
 def to_bytes(memory: CardMemory) -> bytes:
     """The memory as bytes, always of about the same length."""
     # Seconds since 1970 need more digits than float32 has.
-    arrays = b"".join(_dtype(name, getattr(memory, name)).tobytes() for name in _SHAPES)
+    arrays = b"".join(_dtype(name, getattr(memory, name)).tobytes() for name in SHAPES)
     arrays += b"".join(_dtype(name, getattr(memory.heads, name)).tobytes() for name in _HEAD_SHAPES)
     return msgspec.msgpack.encode(_Stored(_FORMAT, memory.basis, memory.tenants, memory.votes, arrays))
 
@@ -57,12 +50,11 @@ def from_bytes(content: bytes) -> CardMemory:
         stored = msgspec.msgpack.decode(content, type=_Stored)
     except msgspec.DecodeError as error:
         raise ValueError(f"is damaged: {error}") from None
-    if stored.format not in (_FORMAT, _WITHOUT_HEADS):
+    if stored.format != _FORMAT:
         raise ValueError(f"has format {stored.format}; this release reads {_FORMAT}")
     values: dict[str, Any] = {}
     at = 0
-    shapes = _SHAPES if stored.format == _WITHOUT_HEADS else {**_SHAPES, **_HEAD_SHAPES}
-    for name, shape in shapes.items():
+    for name, shape in {**SHAPES, **_HEAD_SHAPES}.items():
         dtype = np.dtype("<f8" if name == "at_s" else "<f4")
         size = int(np.prod(shape)) * dtype.itemsize
         piece = stored.arrays[at : at + size]
@@ -73,9 +65,7 @@ def from_bytes(content: bytes) -> CardMemory:
     if at != len(stored.arrays) or len(stored.tenants) > NAMED or len(set(stored.tenants)) < len(stored.tenants):
         raise ValueError("is damaged: it has too much")
     _check(values, stored.votes)
-    heads = FastHeads.empty(NAMED)
-    if stored.format == _FORMAT:
-        heads = FastHeads(**{name: values.pop(name) for name in _HEAD_SHAPES})
+    heads = FastHeads(**{name: values.pop(name) for name in _HEAD_SHAPES})
     return CardMemory(stored.basis, stored.tenants, heads=heads, votes=stored.votes, **values)
 
 
@@ -86,24 +76,21 @@ def _dtype(name: str, values: Doubles) -> Any:
 def _check(values: Mapping[str, Doubles], votes: int) -> None:
     if any(not np.isfinite(each).all() for each in values.values()):
         raise ValueError("is damaged: it has a number that is not finite")
-    counts, scored = values["counts"], values["scored"]
     possible = (
         votes >= 0
-        and all((values[name] >= 0).all() for name in ("counts", "squares", "scored", "errors", "at_s"))
-        and (counts <= _MOST_VOTES).all()
+        and all((values[name] >= 0).all() for name in (*_COUNTS, "squares", "errors", "at_s"))
+        and all((values[name] <= _MOST_VOTES).all() for name in _COUNTS)
         # Residuals are in [-1, 1], and so is what a correction gains.
-        and (np.abs(values["sums"]) <= counts + _ROUNDING).all()
-        and (np.abs(values["gains"]) <= 4 * scored + _ROUNDING).all()
-        and (values["scores"][:, 1:] >= 0 if "scores" in values else np.array(True)).all()
-        and _are_covariances(values.get("information"))
+        and all((np.abs(values[sums]) <= values[counts] + _ROUNDING).all() for sums, counts in _SUMS_OF)
+        and (np.abs(values["gains"]) <= 4 * values["scored"] + _ROUNDING).all()
+        and (values["scores"][:, 1:] >= 0).all()
+        and _are_covariances(values["information"])
     )
     if not possible:
         raise ValueError("is damaged: it has an impossible number")
 
 
-def _are_covariances(information: Doubles | None) -> bool:
+def _are_covariances(information: Doubles) -> bool:
     """Whether these are sums of `x xᵀ`: only then has a head one solution."""
-    if information is None:
-        return True
     symmetric = np.allclose(information, information.transpose(0, 2, 1), rtol=1e-4, atol=_ROUNDING)
     return bool(symmetric and np.linalg.eigvalsh(information).min() > -1.0)

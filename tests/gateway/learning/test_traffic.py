@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from router.gateway.learning.traffic import TrafficWatch
+from router.gateway.learning.traffic import traffic_watch
 from router.perceive.predictor import Predictor
 from router.store.records.journal import open_records
 from router.store.records.protocol import RecordStore
@@ -41,15 +41,16 @@ def test_one_of_two_gateways_compares_the_last_day_and_both_know(predictor: Pred
 
     async def run() -> None:
         state = SqliteState()
-        one, two = (TrafficWatch(state, read, lambda: predictor, lambda: _TODAY_S + 60.0) for _ in range(2))
+        one, two = (traffic_watch(state, read, lambda: predictor, lambda: _TODAY_S + 60.0) for _ in range(2))
         await one.refresh()
         await two.refresh()
-        assert "topics" in one.changed
-        assert one.changed == two.changed
+        assert one.latest is not None
+        assert "topics" in one.latest
+        assert one.latest == two.latest
         assert opened == 1
         # A gateway that keeps no records knows what others found.
-        late = TrafficWatch(state, None, lambda: predictor, lambda: _TODAY_S + 60.0)
+        late = traffic_watch(state, None, lambda: predictor, lambda: _TODAY_S + 60.0)
         await late.refresh()
-        assert late.changed == one.changed
+        assert late.latest == one.latest
 
     asyncio.run(run())

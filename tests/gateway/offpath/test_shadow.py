@@ -13,6 +13,8 @@ import pytest
 
 from router.cards import Catalog
 from router.cards.adapter.facts import Lineage
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import Panel
 from router.decide.policy import Policies, Policy, RegexGrader
 from router.decide.trials.spec import Shadow
 from router.gateway.app import make_app
@@ -57,7 +59,8 @@ def running(
         Policy(id="default", description="Cheap.", **rules),
         Policy(id="dear", description="Dear.", limits=("card=other",)),
     ]
-    router = Router(Catalog(cards), Policies(policies), IndifferentPredictor())  # type: ignore[arg-type]
+    plans = Plans([Panel(id="both", description="d", members=("chosen", "other"), writer="chosen")])
+    router = Router(Catalog(cards), Policies(policies), IndifferentPredictor(), plans=plans)  # type: ignore[arg-type]
     if "keys" in parts:
         parts["keys"] = Keys(parts["keys"], router.catalog.ids)
     gateway = make_gateway(router, journal=log, **parts)
@@ -73,9 +76,16 @@ def ask(client: httpx.Client, body: dict[str, Any] = BODY, path: str = "/v1/chat
 
 def counted(client: httpx.Client, gateway: Gateway) -> dict[str, float]:
     """The results of the requests that a shadow was to answer, once nothing is left to do."""
+
+    def results() -> dict[str, float]:
+        lines = client.get("/metrics").text.splitlines()
+        found = [line for line in lines if line.startswith("pulvinar_shadow_requests_t")]
+        return {line.partition('result="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in found}
+
+    # The client may have its answer a moment before the job is there.
+    wait_for(lambda: bool(gateway.off_path.waiting or results()), 0.5)
     assert wait_for(lambda: not gateway.off_path.waiting)
-    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith("pulvinar_shadow_requests_t")]
-    return {line.partition('result="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+    return results()
 
 
 def shadows(log: MemoryJournal) -> list[Record]:
@@ -167,6 +177,36 @@ def test_another_policy_may_choose_the_card(upstream: Upstream) -> None:
         ask(client)
         assert counted(client, gateway) == {"compared": 1.0}
     assert [(record.asked, record.outcome.card) for record in shadows(log)] == [("auto/dear", "other")]
+
+
+def test_a_plan_may_answer_and_all_its_calls_are_recorded_and_paid(upstream: Upstream) -> None:
+    shadow, state = Shadow(dollars_per_day=1.0, plan="both", share=1.0), SqliteState()
+    with running(upstream, shadow, state=state) as (client, gateway, log):
+        ask(client)
+        assert counted(client, gateway) == {"compared": 1.0}
+        spent = asyncio.run(state.spent_usd(f"{BUDGET}default", gateway.services.shadows._clock()))
+    (record,) = shadows(log)
+    assert (record.asked, record.outcome.plan) == ("plan/both", "plan/both")
+    assert [call.card for call in record.outcome.calls] == ["chosen", "other", "chosen"]
+    assert record.outcome.cost_usd is not None
+    assert record.outcome.cost_usd == pytest.approx(sum(call.cost_usd or 0.0 for call in record.outcome.calls))
+    assert spent == pytest.approx(record.outcome.cost_usd)
+    assert record.shadow is not None
+    assert record.shadow.second is not None
+    assert record.shadow.second.cost_usd == record.outcome.cost_usd
+
+
+def test_a_plan_is_not_begun_that_the_limits_or_the_dollars_of_the_day_leave_no_room_for(upstream: Upstream) -> None:
+    shadow = Shadow(dollars_per_day=1.0, plan="both", share=1.0)
+    before = len(upstream.models)
+    with running(upstream, shadow, policy={"limits": ("card!=other",)}) as (client, gateway, _):
+        ask(client)
+        assert counted(client, gateway) == {"limits": 1.0}
+    # A panel costs more than its dearest call alone.
+    with running(upstream, msgspec.structs.replace(shadow, dollars_per_day=1e-5)) as (client, gateway, _):
+        ask(client)
+        assert counted(client, gateway) == {"budget": 1.0}
+    assert len(upstream.models) == before + 2
 
 
 def test_no_more_than_the_dollars_of_a_day_are_spent_by_all_workers(upstream: Upstream) -> None:

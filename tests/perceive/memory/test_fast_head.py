@@ -86,7 +86,7 @@ def test_it_forgets_with_time_and_makes_room_for_another_key(memory: CardMemory)
     assert len(to_bytes(memory)) == len(to_bytes(memory.learn(_vote("ann", _LIKED, 0.1), _NOW_S + 241)))
 
 
-def test_it_is_stored_with_the_memory_and_memories_of_earlier_releases_have_none(memory: CardMemory) -> None:
+def test_it_is_stored_with_the_memory_and_refused_where_it_was_changed(memory: CardMemory) -> None:
     again = from_bytes(to_bytes(memory)).view("ann", _NOW_S + 240)
     ann = memory.view("ann", _NOW_S + 240)
     assert again.head is not None
@@ -94,8 +94,6 @@ def test_it_is_stored_with_the_memory_and_memories_of_earlier_releases_have_none
     assert np.allclose(again.head.weights, ann.head.weights, atol=1e-3)
     stored = msgspec.msgpack.decode(to_bytes(memory))
     heads = 4 * sum(array.size for array in (memory.heads.information, memory.heads.moments, memory.heads.scores))
-    earlier = msgspec.msgpack.encode([1, *stored[1:4], stored[4][:-heads]])
-    assert from_bytes(earlier).heads.information.any() == np.False_
     broken = bytearray(stored[4])
     broken[-heads : -heads + 4] = np.float32(-1e6).tobytes()
     with pytest.raises(ValueError, match="impossible number"):

@@ -18,7 +18,17 @@ export async function changes(holder, { filters, signal }) {
     h("section", {}, h("h2", {}, "Prompts of days"), days),
     h("section", {}, h("h2", {}, "Gaps"), gaps));
   load(days, `days?hours=${hours}`, showDays, signal);
-  load(gaps, `gaps?hours=${hours}`, showGaps, signal);
+  showNightly(gaps, hours, signal);
+}
+
+// What a gateway has found last night is there at once; to look again takes some seconds.
+async function showNightly(holder, hours, signal) {
+  const again = () => load(holder, `gaps?hours=${hours}`, showGaps, signal);
+  const nightly = hours === "168" ? await api("gaps", undefined, signal).catch(() => null) : null;
+  if (!nightly) return again();
+  replace(holder,
+    h("p", { class: "hint" }, `As of ${show.time(nightly.until_s)} (UTC), for the seven days before. `, h("button", { type: "button", onclick: again }, "Look again now")),
+    ...showGaps(nightly));
 }
 
 async function load(holder, path, shown, signal) {
