@@ -2,19 +2,19 @@
 
 import { h, replace } from "./dom.js";
 
-const NAME = "my-policy";
+const NAME = "my-policy", NOTHING = "(none)";
 
 export function copies(holder, asked, setup) {
   const open = holder.querySelector("details[open]")?.dataset.form ?? "flags";
   const forms = {
-    "flags": [asked.flags || "(none)", "For route decide --flags '…', for \"route\": {\"flags\": …} in the body, and in the model's name."],
+    "flags": [asked.flags || NOTHING, `For route 'PROMPT' --policy ${asked.policy} --flags '…', or as "flags" in the "route" of a body with "model": "${asked.model}".`],
     "header": [headersOf(asked).map(([name, value]) => `${name}: ${value}`).join("\n"), `With "model": "${asked.plan ? asked.model : "auto"}" in the body.`],
     "policy YAML": [yamlOf(asked, setup), `Save it as policies/${NAME}.yaml, and ask for "auto/${NAME}".`],
     "curl": [curlOf({ model: asked.plan ? asked.model : "auto", messages: asked.messages }, headersOf(asked), setup), "This one calls the model. With /route in place of /v1/chat/completions it only decides."],
   };
   replace(holder, h("h2", {}, "Use it"), Object.entries(forms).map(([name, [text, use]]) => h("details", { open: name === open, "data-form": name }, h("summary", {}, name), h("pre", {}, text),
     h("p", { class: "hint" }, use),
-    h("button", { type: "button", onclick: (event) => copy(text, event.target) }, "Copy"))));
+    text === NOTHING ? null : h("button", { type: "button", onclick: (event) => copy(text, event.target) }, "Copy"))));
 }
 
 function headersOf({ policy, flags }) {
