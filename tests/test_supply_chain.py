@@ -178,6 +178,8 @@ NOT_FOR_SERVING = {
     "pandas",
     "pip",
     "pytest",
+    "ray",
+    "redis",
     "requests",
     "scipy",
     "sentence_transformers",

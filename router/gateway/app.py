@@ -114,11 +114,13 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         decide=DryRun(gateway.services).route,
         drift=lambda: changes.cards(gateway.drift),
         nightly_gaps=lambda: gateway.gaps.latest,
+        state=gateway.state,
     )
     answers: dict[str, Answer] = {
         "setup": dashboard.setup,
         "cards": dashboard.cards,
         "traffic": dashboard.traffic,
+        "budgets": dashboard.budgets,
         "savings": dashboard.savings,
         "routing": dashboard.routing,
         "values": dashboard.values,

@@ -21,6 +21,7 @@ from router.gateway.background import kept_running, learn_last
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
+from router.gateway.cooldowns import SharedCooldowns
 from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services
 from router.gateway.http.client.address import TrustedProxies
@@ -109,6 +110,9 @@ class Gateway:
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
         self.memories = Memories(self.state, lambda: reloader.current)
+        # A process that is alone has nobody to tell.
+        others = self.state if remote is not None or metrics_folder is not None else None
+        self.cooldowns = SharedCooldowns(self.dispatcher.pool, others, lambda: reloader.current.router.catalog)
         self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
         self.promoted = PromotedArtifact(
             self.state,
@@ -144,7 +148,7 @@ class Gateway:
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
         write_lines = access_log.write if access_log is not None else _write_nothing
-        self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink)
+        self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink, self.cooldowns.sink)
         runner = PlanRunner(self.dispatcher, gate)
         sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
@@ -209,6 +213,7 @@ class Gateway:
             self.gaps.run,
             self._sweep_adapters,
             self._expire_adapters,
+            self.cooldowns.run,
         )
         tasks = [asyncio.create_task(kept_running(run)) for run in background]
         try:

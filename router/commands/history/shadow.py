@@ -36,7 +36,7 @@ def shadow(
     if recorded is None:
         return
     with recorded:
-        reports = shadows_in(recorded.scan(Filter(since=start, surface="shadow")))
+        reports = shadows_in(recorded.scan(Filter(since=start, shadows=True)))
     if as_json:
         options.print_json(reports)
     elif not reports:

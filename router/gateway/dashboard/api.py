@@ -19,10 +19,14 @@ from router.errors import BusyError, CallerError, ConfigurationError, FieldError
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.dashboard import changes, requests, routing, traffic
 from router.gateway.dashboard.assets import HEADERS
+from router.gateway.dashboard.budgets import MOST, budgets
+from router.gateway.dashboard.sample import SURFACES
 from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.operator.access import check_operator
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
+from router.store.records.totals import DAY_S
+from router.store.state.protocol import StateError, StateStore
 
 if TYPE_CHECKING:
     from router.analysis.gaps import Gaps
@@ -42,8 +46,9 @@ Result = TypeVar("Result")
 
 class Dashboard:
     """Handlers of `/dashboard/api/…`. `open_records` opens the records, None where the gateway keeps none; `setup` and
-    `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run, and `drift` are
-    the alarms about cards, and `nightly_gaps` the gaps that were found last night, None for none yet.
+    `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run, `drift` are the
+    alarms about cards, `nightly_gaps` the gaps that were found last night (None for none yet), and `state` has what
+    keys have spent.
     """
 
     def __init__(
@@ -55,9 +60,11 @@ class Dashboard:
         decide: Callable[[Request, Entry], Awaitable[Response]],
         drift: Callable[[], dict[str, Any]],
         nightly_gaps: Callable[[], Gaps | None],
+        state: StateStore,
     ) -> None:
         self._open_records, self._setup, self._cards = open_records, setup, cards
-        self._live, self._decide, self._drift, self._nightly_gaps = live, decide, drift, nightly_gaps
+        self._live, self._decide, self._drift = live, decide, drift
+        self._nightly_gaps, self._state = nightly_gaps, state
         self._streams = 0
 
     async def setup(self, _: Request, entry: Entry) -> Response:
@@ -75,6 +82,21 @@ class Dashboard:
         self._enter(entry)
         now_s = time.time()
         return _answer(await self._read(lambda records: traffic.traffic(records, now_s - _hours_s(http), now_s)))
+
+    async def budgets(self, _: Request, entry: Entry) -> Response:
+        """`GET budgets`: what keys with a budget have spent today; of very many, those with the most requests today."""
+        self._enter(entry)
+        now_s = time.time()
+        keys = [key for key in entry.request.active.keys if key.budget_usd_per_day is not None]
+        if len(keys) > MOST:
+            today_s = now_s // DAY_S * DAY_S
+            used = await self._read(lambda records: records.totals(["key"], today_s, now_s, SURFACES))
+            requests = {str(total.group[0]): total.requests for total in used}
+            keys = sorted(keys, key=lambda key: -requests.get(key.id, 0))[:MOST]
+        try:
+            return _answer({"budgets": await budgets(self._state, keys, now_s)})
+        except StateError as error:
+            raise BusyError(f"what keys have spent cannot be read now: {error}", _RETRY_AFTER_S) from None
 
     async def savings(self, http: Request, entry: Entry) -> Response:
         """`GET savings?hours=24`: a sample of the routed requests of the last hours, compared with one card for all."""

@@ -134,7 +134,7 @@ def routing(records: RecordStore, since_s: float, until_s: float, active: Active
         cells,
         problem,
         _novelty(read, vectors, predictor),
-        shadows_in(records.tail(SIZE, Filter(surface="shadow", since=since_s), prompts=False)),
+        shadows_in(records.tail(SIZE, Filter(shadows=True, since=since_s), prompts=False)),
     )
 
 

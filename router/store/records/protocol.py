@@ -17,9 +17,9 @@ from router.store.records.totals import Grouping, Totals
 class Filter(Struct, frozen=True):
     """Which records to select; all conditions must hold.
 
-    `card` is the card that answered, `key` the id of the client's key, `surface` the protocol or operation. `errors`
-    selects failed requests, `routed` requests with a decision. `since` (inclusive) and `until` (exclusive) are in
-    seconds since 1970. `before` is the id of a record, and selects those that are older: of several at the same time,
+    `card` is the card that answered, `key` the id of the client's key. `errors` selects failed requests, `routed`
+    requests with a decision, `shadows` answers for nobody. `since` (inclusive) and `until` (exclusive) are in seconds
+    since 1970. `before` is the id of a record, and selects those that are older: of several at the same time,
     those that were added before it. Where there is no such record, nothing is selected.
     """
 
@@ -27,10 +27,10 @@ class Filter(Struct, frozen=True):
     key: str | None = None
     errors: bool = False
     routed: bool = False
+    shadows: bool = False
     since: float | None = None
     until: float | None = None
     before: str | None = None
-    surface: str | None = None
 
 
 EVERYTHING = Filter()

@@ -16,8 +16,10 @@ from router import Router
 from router.analysis.drift.judged import CardDrift, Judged
 from router.analysis.drift.stored import to_bytes
 from router.cards.servers import Place
+from router.formats.quantities import Dollars
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.dashboard.traffic import traffic
 from router.gateway.learning.drift import DRIFT
 from router.gateway.learning.memories import basis_of
@@ -25,7 +27,7 @@ from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.record import Record, ShadowRecord, Side
 from router.store.records.sqlite import SqliteRecords
-from router.store.state.protocol import Blob
+from router.store.state.protocol import Blob, Claim
 from router.store.state.sqlite import SqliteState
 from router.types import Outcome
 from tests.dispatch.lora.scripted import ScriptedVllm, running
@@ -35,7 +37,7 @@ from tests.gateway.servers import make_card, make_gateway, make_router, served
 from tests.store.records.examples import record
 
 PATHS = (
-    *("setup", "cards", "traffic", "savings", "routing", "values", "what-if", "drift", "days", "gaps"),
+    *("setup", "cards", "traffic", "budgets", "savings", "routing", "values", "what-if", "drift", "days", "gaps"),
     *("requests", "requests/req_0000", "live"),
 )
 
@@ -84,6 +86,28 @@ def test_the_traffic_counts_requests_to_models(operator: httpx.Client) -> None:
     assert sum(hour["cost_usd"] for hour in found["hours"]) == pytest.approx(30 * 0.002 + 0.0001)
     assert found["timed"] == 31
     assert found["latency_ms"][0] <= found["latency_ms"][1]
+
+
+def test_budgets_are_shown_with_what_is_spent_of_them_today(shipped: Router) -> None:
+    state = SqliteState()
+    keys = Keys(
+        [
+            Key(id="boss", hash=hash_of("boss"), operator=True),
+            Key(id="ann", hash=hash_of("ann"), budget_usd_per_day=Dollars(4.0)),
+            Key(id="idle", hash=hash_of("idle"), budget_usd_per_day=Dollars(1.0)),
+        ],
+        [],
+    )
+
+    async def spend() -> None:
+        reserved = await state.reserve(Claim("ann", 4.0, 1.0), time.time())
+        await state.settle(reserved, 1.0)
+
+    asyncio.run(spend())
+    with served(make_app(make_gateway(shipped, GatewayConfig(), keys, state=state))) as url:
+        headers = {"authorization": "Bearer boss"}
+        with httpx.Client(base_url=url, trust_env=False, headers=headers) as client:
+            assert read(client, "budgets") == {"budgets": [{"key": "ann", "budget_usd": 4.0, "spent_usd": 1.0}]}
 
 
 def test_the_times_of_the_traffic_are_those_of_clients(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_all_conditions_of_a_filter_must_hold(store: RecordArchive) -> None:
             record("a", at=1.0, key="k1"),
             record("b", at=2.0, key="k2", outcome=failed),
             record("c", at=3.0, key="k1", outcome=failed),
-            record("d", at=4.0, key="k1", outcome=msgspec.structs.replace(failed, card="calculator")),
+            record("d", at=4.0, key="k1", surface="shadow", outcome=msgspec.structs.replace(failed, card="calculator")),
             record("e", at=5.0, outcome=Outcome(200, 1.0, "poet", error="upstream_cut"), decision=decision_record()),
         ],
         0.0,
@@ -100,6 +100,7 @@ def test_all_conditions_of_a_filter_must_hold(store: RecordArchive) -> None:
         "c": Filter(card="poet", key="k1", errors=True),
         "bc": Filter(since=2.0, until=4.0),
         "e": Filter(routed=True),
+        "d": Filter(shadows=True),
     }
     for expected, wanted in filters.items():
         assert "".join(ids(store.tail(9, wanted))) == expected
@@ -171,3 +172,13 @@ def test_the_space_of_deleted_records_is_freed(tmp_path: Path) -> None:
         while store.prune(2e6):
             pass
         assert store._database.execute("PRAGMA page_count").fetchone()[0] < pages / 2
+
+
+def test_the_newest_shadows_are_found_without_reading_all_records(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        asked: list[str] = []
+        records._database.set_trace_callback(asked.append)
+        records.tail(300, Filter(shadows=True, since=1.0), prompts=False)
+        records._database.set_trace_callback(None)
+        plan = records._database.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
+    assert "records_of_shadows" in plan[0][-1]

@@ -266,7 +266,7 @@ def test_the_schema_of_a_newer_release_is_refused_at_the_start(
         pass
     postgres_server.psql(postgres_url.rpartition("/")[2], "INSERT INTO pulvinar.migrations VALUES (99, now(), '9.0')")
     newer = Connection(read_address(postgres_url))
-    with pytest.raises(ForeignDatabaseError, match="has version 99, this release supports up to 2"):
+    with pytest.raises(ForeignDatabaseError, match="has version 99, this release supports up to"):
         schema.prepare(newer)
     newer.close()
     with pytest.raises(ForeignDatabaseError, match="a newer release wrote it"):

@@ -54,7 +54,7 @@ def stages(
     with recorded:
         judged = {each.record.id: each.value for each in judged_since(recorded, since)}
         report = stage_report(recorded, recorded.scan(Filter(routed=True, since=start_s)), judged, predictor)
-        shadows = shadows_in(recorded.scan(Filter(surface="shadow", since=start_s)))
+        shadows = shadows_in(recorded.scan(Filter(shadows=True, since=start_s)))
         report = msgspec.structs.replace(report, shadows=tuple(shadows))
     written = {} if write is None else _turn_off(write, report)
     if as_json:

@@ -55,7 +55,7 @@ export async function cards(holder, { argument, filters, signal }) {
       { name: "share", number: true, of: (card) => (all ? (asked.get(card.id) ?? 0) / all : 0), show: show.share },
       { name: "running", number: true, of: (card) => card.deployments.reduce((sum, one) => sum + one.running, 0) },
       { name: "provider", of: (card) => card.facts.provider },
-      { name: "size", of: (card) => card.facts.size },
+      { name: "size", of: (card) => sizeOf(card) },
       { name: "price", of: (card) => priceOf(card) },
       { name: "context", of: (card) => card.facts.context },
       { name: "evidence", of: (card) => card.evidence },
@@ -155,6 +155,12 @@ function one(holder, found, traffic, id) {
 function priceOf(card) {
   const { price } = card.facts;
   return price ? [price.input, price.output].map((one) => one ?? "?").join(" / ") : "";
+}
+
+// A mixture of experts has two sizes.
+function sizeOf(card) {
+  const { size } = card.facts;
+  return size && typeof size === "object" ? `${size.total} (${size.active} active)` : size ?? "";
 }
 
 function written(value) {

@@ -64,10 +64,10 @@ function calibration(found) {
   return [table("calibration-of-cards", [
     { name: "card", of: (row) => row.card, show: cardLink },
     { name: "judged", number: true, of: (row) => row.answers, show: (value) => show.count(Math.round(value)) },
-    { name: "right less forecast", number: true, of: (row) => row.bias, show: (value) => `${value > 0 ? "+" : ""}${value.toFixed(3)}` },
+    { name: "right − forecast", number: true, of: (row) => row.bias, show: (value) => `${value > 0 ? "+" : ""}${value.toFixed(3)}` },
     { name: "calibration error", number: true, of: (row) => row.error, show: (value) => value.toFixed(3) },
     { name: "95 %", of: (row) => `${row.interval[0].toFixed(3)} to ${row.interval[1].toFixed(3)}` },
-    { name: "of right forecasts", number: true, of: (row) => row.by_chance, show: (value) => value.toFixed(3) },
+    { name: "error by chance", number: true, of: (row) => row.by_chance, show: (value) => value.toFixed(3) },
   ], found.calibration, { empty: "No answer was judged yet." }),
   h("p", { class: "hint" }, "Where the interval is above the error that right forecasts would have by chance, the forecasts of the card are wrong.")];
 }

@@ -67,14 +67,21 @@ export function byHour(holder, seconds, series) {
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
   const colors = [color("--point"), color("--bad")];
+  const time = (seconds) => show.time(seconds).slice(0, 16);
+  // As in the tables: UTC, and the day where it begins.
+  const hours = (_, ticks, __, ___, step) => ticks.map((at, index) => {
+    const [day, hour] = [time(at).slice(5, 10), time(at).slice(11)];
+    return step >= 86400 ? day : index === 0 || hour === "00:00" ? `${hour}\n${day}` : hour;
+  });
   const axis = { stroke: color("--soft"), grid: { stroke: color("--line") }, ticks: { stroke: color("--line") } };
   const options = {
     width: holder.clientWidth || 600,
     height: 190,
     cursor: { drag: { x: false, y: false } },
     scales: { x: { range: (_, low, high) => [low - 1800, high + 1800] }, y: { range: (_, __, high) => [0, Math.max(high, 1)] } },
-    axes: [axis, { ...axis, size: 56 }],
-    series: [{}, ...series.map(({ name }, index) => ({
+    tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    axes: [{ ...axis, values: hours }, { ...axis, size: 56 }],
+    series: [{ label: "time (UTC)", value: (_, at) => (at === null ? "–" : time(at)) }, ...series.map(({ name }, index) => ({
       label: name, stroke: colors[index], fill: index === 0 ? `${colors[0]}44` : undefined, width: 1.5,
       paths: window.uPlot.paths.bars({ size: [0.8, 40] }), points: { show: false },
     }))],

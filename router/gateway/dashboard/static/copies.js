@@ -2,19 +2,19 @@
 
 import { h, replace } from "./dom.js";
 
-const NAME = "my-policy";
+const NAME = "my-policy", NOTHING = "(none)";
 
 export function copies(holder, asked, setup) {
   const open = holder.querySelector("details[open]")?.dataset.form ?? "flags";
   const forms = {
-    "flags": [asked.flags || "(none)", "For route decide --flags '…', for \"route\": {\"flags\": …} in the body, and in the model's name."],
+    "flags": [asked.flags || NOTHING, `For route 'PROMPT' --policy ${asked.policy} --flags '…', or as "flags" in the "route" of a body with "model": "${asked.model}".`],
     "header": [headersOf(asked).map(([name, value]) => `${name}: ${value}`).join("\n"), `With "model": "${asked.plan ? asked.model : "auto"}" in the body.`],
     "policy YAML": [yamlOf(asked, setup), `Save it as policies/${NAME}.yaml, and ask for "auto/${NAME}".`],
-    "curl": [curlOf(asked, setup), "This one calls the model. With /route in place of /v1/chat/completions it only decides."],
+    "curl": [curlOf({ model: asked.plan ? asked.model : "auto", messages: asked.messages }, headersOf(asked), setup), "This one calls the model. With /route in place of /v1/chat/completions it only decides."],
   };
   replace(holder, h("h2", {}, "Use it"), Object.entries(forms).map(([name, [text, use]]) => h("details", { open: name === open, "data-form": name }, h("summary", {}, name), h("pre", {}, text),
     h("p", { class: "hint" }, use),
-    h("button", { type: "button", onclick: (event) => copy(text, event.target) }, "Copy"))));
+    text === NOTHING ? null : h("button", { type: "button", onclick: (event) => copy(text, event.target) }, "Copy"))));
 }
 
 function headersOf({ policy, flags }) {
@@ -34,12 +34,11 @@ function yamlOf(asked, setup) {
   return Object.entries(policy).map(([name, value]) => `${name}: ${["id", "description"].includes(name) ? value : JSON.stringify(value)}`).join("\n");
 }
 
-function curlOf(asked, setup) {
-  const body = JSON.stringify({ model: asked.plan ? asked.model : "auto", messages: asked.messages });
+export function curlOf(body, extraHeaders, setup) {
   const address = location.href.replace(/dashboard(?=[#?]|$).*$/, "v1/chat/completions");
-  const headers = [["content-type", "application/json"], ...headersOf(asked)].map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`);
+  const headers = [["content-type", "application/json"], ...extraHeaders].map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`);
   const key = setup.has_keys ? ` -H "authorization: Bearer $KEY"` : "";
-  return `curl -s ${quoted(address)}${key}${headers.join("")} -d ${quoted(body)}`;
+  return `curl -s ${quoted(address)}${key}${headers.join("")} -d ${quoted(JSON.stringify(body))}`;
 }
 
 function quoted(text) {

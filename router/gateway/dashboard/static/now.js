@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { byHour } from "./charts.js";
+import { curlOf } from "./copies.js";
 import { h, replace, show } from "./dom.js";
 import { table } from "./table.js";
 
@@ -12,15 +13,17 @@ const NONE = { cards: "no card answered", policies: "card named by the client", 
 export async function now(holder, { filters, setup, signal }) {
   const hours = WINDOWS[filters.get("hours")] ? filters.get("hours") : "24";
   const alerts = h("div", { "aria-live": "polite" }), tiles = h("div"), moving = h("div"), saved = h("div");
-  const first = await loaded(hours, tiles, moving, signal);
-  let { draw } = first;
+  const budgets = h("div");
+  const first = await loaded(hours, tiles, moving, setup, signal);
+  let { draw, total } = first;
   replace(holder,
     h("h1", {}, "Now"), alerts,
     timeFilter("now", hours),
-    tiles, saved, moving);
+    tiles, saved, budgets, moving);
   showAlerts(alerts, { refused_edit: setup.configuration.problem, cooling: {} });
   document.getElementById("main").addEventListener("shown", () => draw(), { once: true });
-  showSavings(saved, hours, signal, first.routedUsd);
+  if (total.requests) showSavings(saved, hours, signal, first.routedUsd);
+  showBudgets(budgets, signal);
   let busy = false, since = Date.now();
   window.addEventListener("live", async ({ detail }) => {
     showAlerts(alerts, detail);
@@ -29,8 +32,12 @@ export async function now(holder, { filters, setup, signal }) {
     if (busy || isRead || Date.now() - since < 10000) return;
     busy = true;
     try {
-      ({ draw } = await loaded(hours, tiles, moving, signal));
+      const wasEmpty = !total.requests;
+      const next = await loaded(hours, tiles, moving, setup, signal);
+      ({ draw, total } = next);
       draw();
+      if (wasEmpty && total.requests) showSavings(saved, hours, signal, next.routedUsd);
+      showBudgets(budgets, signal);
       since = Date.now();
     } catch {
       // The line at the top says that the gateway is not connected.
@@ -40,9 +47,16 @@ export async function now(holder, { filters, setup, signal }) {
   }, { signal });
 }
 
-async function loaded(hours, tiles, holder, signal) {
+async function loaded(hours, tiles, holder, setup, signal) {
   const traffic = await api(`traffic?hours=${hours}`, undefined, signal);
   const total = sum(traffic.hours);
+  if (!total.requests) {
+    replace(tiles);
+    replace(holder, h("section", {}, h("h2", {}, "No requests in this time"),
+      h("p", { class: "empty" }, "Choose a longer time, or send the first one: point a client at this gateway with the model \"auto\", or copy this into a terminal."),
+      h("pre", {}, curlOf({ model: "auto", messages: [{ role: "user", content: "What is 17*23?" }] }, [], setup))));
+    return { routedUsd: 0, total, draw: () => {} };
+  }
   const chart = h("div");
   const [byCard, byPolicy, byKey] = ["cards", "policies", "keys"].map((name) => groups(traffic[name], name));
   const [middle, high] = traffic.latency_ms ?? [null, null];
@@ -65,11 +79,10 @@ async function loaded(hours, tiles, holder, signal) {
   let remove = null;
   signal.addEventListener("abort", () => remove?.());
   const routedUsd = traffic.policies.reduce((usd, one) => usd + (one.group ? one.cost_usd : 0), 0);
-  return { routedUsd, draw: () => {
+  return { routedUsd, total, draw: () => {
     remove?.();
     const { seconds, requests, errors } = series(traffic);
-    if (total.requests) remove = byHour(chart, seconds, [{ name: "requests", values: requests }, { name: "failed", values: errors }]);
-    else replace(chart, h("p", { class: "empty" }, "No requests in this time. Point a client at this gateway, model \"auto\", or choose a longer time."));
+    remove = byHour(chart, seconds, [{ name: "requests", values: requests }, { name: "failed", values: errors }]);
   } };
 }
 
@@ -177,6 +190,28 @@ async function showSavings(holder, hours, signal, routedUsd) {
     ], [{ name: "as routed", ...routed }, { name: `${found.card || found.baseline} for all`, ...single },
       ...(tried && tried !== found.card ? [{ name: `${tried} for all, the best that would not have cost more`, ...found.thrifty[1] }] : [])]),
     h("p", { class: "hint" }, `${sampled(found.requests, found.of)} ${show.count(requests)} of them can be compared${leftOut(found.left_out)}. Quality is a forecast; nobody graded the answers. `, h("a", { href: `#/routing?hours=${hours}` }, "Every card, and what another weight of cost would change"), ".")));
+}
+
+// What the keys with a daily budget have spent today, the fullest first.
+async function showBudgets(holder, signal) {
+  if (holder.contains(document.activeElement)) return;
+  let rows;
+  try {
+    rows = (await api("budgets", undefined, signal)).budgets;
+  } catch (error) {
+    if (!signal.aborted) replace(holder, h("p", { class: "note" }, `Budgets cannot be read: ${error.message}`));
+    return;
+  }
+  if (!rows.length) {
+    replace(holder);
+    return;
+  }
+  replace(holder, h("section", {}, h("h2", {}, "Budgets today (UTC)"), table("budgets", [
+    { name: "key", of: (row) => row.key, show: (value) => h("a", { href: `#/requests?key=${encodeURIComponent(value)}` }, value) },
+    { name: "spent", number: true, of: (row) => row.spent_usd, show: show.usd },
+    { name: "budget", number: true, of: (row) => row.budget_usd, show: show.usd },
+    { name: "used", number: true, of: (row) => row.spent_usd / row.budget_usd, show: (value) => h("span", { class: value >= 0.9 ? "bad" : null }, show.share(value)) },
+  ], rows), h("p", { class: "hint" }, "Keys with a budget that have sent requests today, with what all gateways that share their limits have counted. A key whose budget is used up gets 429 until midnight UTC.")));
 }
 
 export function sampled(requests, of) {

@@ -2,10 +2,9 @@
 
 import { ApiError, api } from "./api.js";
 import { copies } from "./copies.js";
-import { chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "./decision.js";
+import { GOALS, chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "./decision.js";
 import { h, replace, show } from "./dom.js";
 
-const GOALS = { best: "quality", cheapest: "cost", fastest: "latency", smallest: "size", newest: "recency", private: "privacy", concise: "brevity" };
 const LIMITS = ["size<9B", "cost<0.001$", "latency<2s", "privacy!=public", "capability=tools"];
 const EXAMPLE = "Prove that there are infinitely many primes.";
 const SAVED = "pulvinar-prompt";
@@ -13,7 +12,7 @@ const NONE = "single";
 
 export async function playground(holder, { setup, filters, signal }) {
   const state = restored(setup, filters);
-  const result = h("div", { "aria-live": "polite" }), turns = h("div"), used = h("section");
+  const result = h("div", { class: "result", "aria-live": "polite" }), turns = h("div"), used = h("section", { class: "use" });
   let waiting = null, call = null, last = null;
 
   const changed = (pause = 250) => {
@@ -72,7 +71,7 @@ export async function playground(holder, { setup, filters, signal }) {
           [["", "as the policy says"], [NONE, "off: one card"], ...setup.plans.map((one) => [one.id, `${one.id} (${one.kind})`])]
             .map(([value, text]) => h("option", { value, selected: value === state.plan }, text))), planned,
         h("h2", {}, "Weights"),
-        setup.goals.map((goal) => slider(goal, state, setup, changed)),
+        inOrder(setup.goals).map((goal) => slider(goal, state, setup, changed)),
         h("p", { class: "hint" }, "Where nothing is moved, the policy's own weight counts. A weight of 1 is worth all of the quality; double what a goal weighs by doubling its number. Money that a policy states as mistake_usd counts beside it: ", h("a", { href: "#/routing?cost=2" }, "what twice the weight would change"), "."),
         h("label", { for: "limits" }, "Limits"),
         h("input", { id: "limits", value: state.limits, placeholder: LIMITS.slice(0, 2).join(", "), oninput: (event) => { state.limits = event.target.value; changed(); } }),
@@ -88,6 +87,12 @@ export async function playground(holder, { setup, filters, signal }) {
     result));
   signal.addEventListener("abort", () => { clearTimeout(waiting); call?.abort(); });
   changed(0);
+}
+
+// Those that are asked about most come first.
+function inOrder(goals) {
+  const known = Object.keys(GOALS).filter((goal) => goals.includes(goal));
+  return [...known, ...goals.filter((goal) => !known.includes(goal))];
 }
 
 function policyOf(state, setup) {

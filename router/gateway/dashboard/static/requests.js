@@ -72,7 +72,14 @@ function without(parameters, name) {
 }
 
 export async function request(holder, { argument, signal }) {
-  const found = await api(`requests/${encodeURIComponent(argument)}`, undefined, signal);
+  let found;
+  try {
+    found = await api(`requests/${encodeURIComponent(argument)}`, undefined, signal);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    replace(holder, h("h1", {}, argument), h("p", { class: "note" }, "There is no such request, or it is older than the records are kept. ", h("a", { href: "#/requests" }, "The newest requests")));
+    return;
+  }
   const { row, outcome, decision } = found;
   replace(holder,
     h("h1", {}, row.id),
