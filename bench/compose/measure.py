@@ -79,7 +79,7 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
 
 
 def prices_of_money(data: AnswerSet) -> Doubles:
-    """Qualities per USD from which plans are made, ascending; they follow from what the best model of each pool costs."""
+    """The prices of money λ, quality per USD, ascending: they follow from what the best model of each pool costs."""
     usual = [usd for pool in data.pools.values() if (usd := _usual_usd(data, pool)) > 0]
     least, greatest = _LEAST_PRICE / max(usual, default=1.0), _GREATEST_PRICE / min(usual, default=1.0)
     return np.geomspace(least, greatest, 1 + math.ceil(math.log(greatest / least, _RATIO)))
