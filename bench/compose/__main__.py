@@ -4,7 +4,8 @@ Every set needs the answers of several models (`answers.csv`) and their prices (
 and the rule to stop are fitted on other folds; the plan, its price of money and the guard are chosen on one half of the
 prompts and scored on the other, and the reverse. The alternative is the best of all single models, of routing among
 them and of guarded routing, chosen in the same way at the same budget. A plan is preferred only where its advantage on
-the choosing half exceeds two standard errors.
+the choosing half exceeds two standard errors. Prices of money and budgets are relative to what the best model of a pool
+costs; where no model is within a budget, the cheapest one is taken, and `single_cost` is above the budget.
 
 `plans` has a gate fitted to the models of each committee. `shipped` is the gate that is shipped, for cards it never
 saw: fitted to other models and other prompts, with the code that answers requests. `own` is the gate that
@@ -30,6 +31,7 @@ import msgspec
 
 from bench.compose import calibration, closed_forms, picture, reroute
 from bench.compose.measure import BUDGETS, MORE_BUDGETS, Pools, fitted, measure
+from router.errors import PulvinarError
 from router.learn.data.answers import load_answers
 
 
@@ -80,8 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args(arguments)
     results: dict[str, Any] = {}
-    for name in given.sets:
-        data = load_answers(given.data / name)
+    # All are read first: an hour of fits should not end at a mistake in the last set.
+    sets = {name: load_answers(given.data / name) for name in given.sets}
+    for name, data in sets.items():
+        for model in data.unanswered:
+            sys.stderr.write(f'{name}: "{model}" has no answers in answers.csv, so it agrees with no other model\n')
         ready = fitted(data, given.by, given.control)
         if given.gate:
             results[name] = calibration.measure(ready)
@@ -110,4 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PulvinarError as error:
+        raise SystemExit(f"bench.compose: {error} (--data names the folder of the sets)") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,9 +11,10 @@ import numpy as np
 from msgspec import Struct
 
 from bench.compose.alternatives import TruthfulCommittees, fixed_rules, truthful_cascade
+from router.errors import CallerError
 from router.learn.data.answers import AnswerSet
 from router.learn.data.vectors import vectors_of
-from router.learn.evaluation.splits import fold_of_each, k_folds, leave_domain_out
+from router.learn.evaluation.splits import duplicate_groups, fold_of_each, k_folds, leave_domain_out
 from router.learn.plans.answer_gate import Gate, fit_gate
 from router.learn.plans.committee import Committees, PlanOutcomes
 from router.learn.plans.held_out import HeldOutCommittees, OwnCommittees
@@ -25,8 +27,10 @@ BUDGETS = (0.2, 0.35, 0.5, 0.75, 1.0)
 """Mean cost of a request, in multiples of what the best single model costs."""
 MORE_BUDGETS = (0.1, 0.15, *BUDGETS, 0.275, 0.425, 0.625, 0.875, 1.25, 1.5)
 """Those of a picture."""
-PRICES = np.geomspace(40.0, 12_000.0, 24)
 FOLDS = 5
+_FEWEST_PROMPTS = 2 * FOLDS
+# The prices of money, as the quality that one call of the best model of a pool must gain, and the ratio of neighbours.
+_LEAST_PRICE, _GREATEST_PRICE, _RATIO = 0.02, 3.0, 1.28
 _STANDARD_ERRORS = 2.0
 _SEED = 0
 _DRAWS = 1000
@@ -51,7 +55,18 @@ class Fitted(Struct, frozen=True, eq=False):
 
 
 def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted:
-    """Fit the gate by folds of prompts or of whole domains. `shuffled`: answers and signals of other prompts."""
+    """Fit the gate by folds of prompts or of whole domains. `shuffled`: answers and signals of other prompts.
+
+    Without pools, all models are one, named `all`. Raises CallerError where there are too few prompts or domains.
+    """
+    different = len(np.unique(duplicate_groups(data.outcomes)))
+    if different < _FEWEST_PROMPTS:
+        raise CallerError(
+            f"{data.name} has {different} different prompts with a score of every model in its pools; "
+            f"at least {_FEWEST_PROMPTS} are needed"
+        )
+    if not data.pools:
+        data = msgspec.structs.replace(data, pools={"all": tuple(range(len(data.models)))})
     vectors = vectors_of(data.prompts, load_encoder("static"))
     splits = leave_domain_out(data.outcomes) if by == "domain" else k_folds(data.outcomes, FOLDS, _SEED)
     # Several whole domains share a fold, so that there are as many fits as by prompts.
@@ -63,22 +78,37 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
     return Fitted(data, vectors, folds, fit_gate(data, vectors, folds))
 
 
+def prices_of_money(data: AnswerSet) -> Doubles:
+    """The prices of money λ, quality per USD, ascending: they follow from what the best model of each pool costs."""
+    usual = [usd for pool in data.pools.values() if (usd := _usual_usd(data, pool)) > 0]
+    least, greatest = _LEAST_PRICE / max(usual, default=1.0), _GREATEST_PRICE / min(usual, default=1.0)
+    return np.geomspace(least, greatest, 1 + math.ceil(math.log(greatest / least, _RATIO)))
+
+
+def _usual_usd(data: AnswerSet, pool: Sequence[int]) -> float:
+    """The mean cost of a call of the best model of a pool."""
+    best = max(pool, key=lambda model: float(data.scores[:, model].mean()))
+    return float(data.cost_usd[:, best].mean())
+
+
 def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS) -> Pools:
-    """For every pool and budget: mean quality of single choice and with plans, the gain, and what else is compared."""
-    data, folds = given.data, given.folds
+    """For every pool and budget: mean quality of single choice and with plans, the gain, and what else is compared.
+
+    A budget below the cost of every model is exceeded by the cheapest one: single choice and plans are both this model.
+    """
+    data, folds, prices = given.data, given.folds, prices_of_money(given.data)
     kind = TruthfulCommittees if control == "oracle" else Committees
-    committees = kind(data, given.gate, folds, PRICES)
+    committees = kind(data, given.gate, folds, prices)
     held_out = own = None
     if shipped:
         seen = answered(data, given.gate.prior)
-        held_out = HeldOutCommittees(seen, data.cost_usd, folds, PRICES)
+        held_out = HeldOutCommittees(seen, data.cost_usd, folds, prices)
         own = OwnCommittees(held_out)
     rng = np.random.default_rng(_SEED)
     halves = rng.integers(0, 2, len(data.prompts))
     result: Pools = {}
     for name, pool in data.pools.items():
-        best = max(pool, key=lambda model: float(data.scores[:, model].mean()))
-        usual_usd = float(data.cost_usd[:, best].mean())
+        usual_usd = _usual_usd(data, pool)
         budgets_usd = {str(budget): budget * usual_usd for budget in budgets}
         rows: dict[str, list[Doubles]] = {}
         for half in (0, 1):
@@ -86,7 +116,7 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
             for budget, columns in _half(given, pool, (committees, held_out, own), budgets_usd, chosen_on):
                 rows.setdefault(budget, []).append(columns[:, scored_on])
         result[name] = {
-            budget: _figures(np.concatenate(found, axis=1), usual_usd, rng) for budget, found in rows.items()
+            budget: _figures(np.concatenate(found, axis=1), usual_usd or 1.0, rng) for budget, found in rows.items()
         }
         hindsight = round(float(data.scores[:, list(pool)].max(axis=1).mean()), 4)
         for figures in result[name].values():
@@ -106,19 +136,20 @@ def _half(
 ) -> Iterator[tuple[str, Doubles]]:
     """What is chosen on `rows` at each budget, of all prompts: `(figures, prompts)`; see `_figures`."""
     data, (committees, held_out, own) = given.data, runners
+    prices = committees.quality_per_usd
     members = find_plans(committees, data, pool, rows)
 
     def among(runner: Runner | None) -> list[Choice]:
         plans = [] if runner is None else [runner.run(each) for each in members]
-        return choices(data, given.vectors, given.folds, pool, PRICES, plans)
+        return choices(data, given.vectors, given.folds, pool, prices, plans)
 
     single, composed, shipped, trained = among(None), among(committees), among(held_out), among(own)
     rules = fixed_rules(data, pool)
     cascades = [truthful_cascade(data, each) for each in members] if type(committees) is not Committees else []
+    cheapest = min(single, key=lambda each: float(each.cost_usd[rows].mean()))
     for name, budget_usd in budgets_usd.items():
-        alone, plans = best_within(single, rows, budget_usd), best_within(composed, rows, budget_usd)
-        if alone is None or plans is None:
-            continue
+        alone = best_within(single, rows, budget_usd) or cheapest
+        plans = best_within(composed, rows, budget_usd) or alone
         kept = confirmed(alone, plans, rows, _STANDARD_ERRORS)
         ours = best_within(shipped, rows, budget_usd) or alone
         ours = confirmed(alone, ours, rows, _STANDARD_ERRORS)

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from bench.compose.__main__ import main
 from bench.compose.alternatives import TruthfulCommittees, fixed_rule, truthful_cascade
 from bench.compose.measure import BUDGETS, Fitted, fitted, measure
+from router.errors import CallerError
 from router.learn.data.answers import load_answers
 from tests.answer_sets import write_answer_set
 
@@ -71,11 +73,48 @@ def test_a_picture_has_a_panel_for_each_pool(folder: Path, tmp_path: Path) -> No
 
 
 def test_a_pool_of_one_model_has_no_plans(ready: Fitted) -> None:
-    import msgspec
-
     alone = msgspec.structs.replace(ready, data=msgspec.structs.replace(ready.data, pools={"A": (3,)}))
     found = measure(alone)["A"]
     assert all(figures["gain"] == 0 and figures["chosen"] == 0 for figures in found.values())
+
+
+def test_the_currency_of_prices_changes_nothing(ready: Fitted) -> None:
+    data = msgspec.structs.replace(ready.data, cost_usd=ready.data.cost_usd * 1000)
+    assert measure(msgspec.structs.replace(ready, data=data), shipped=False) == measure(ready, shipped=False)
+
+
+def test_a_budget_below_every_model_gives_the_cheapest_one(ready: Fitted) -> None:
+    dear = ready.data.cost_usd.copy()
+    dear[:, :3] = dear[:, [3]] * 0.9
+    data = msgspec.structs.replace(ready.data, cost_usd=dear)
+    found = measure(msgspec.structs.replace(ready, data=data), shipped=False)["A"]
+    assert list(found) == [str(budget) for budget in BUDGETS]
+    assert all(found["0.2"][key] == 0 for key in ("gain", "chosen"))
+    assert found["0.2"]["single_cost"] == pytest.approx(0.9)
+
+
+def test_models_that_cost_nothing_are_compared(ready: Fitted) -> None:
+    data = msgspec.structs.replace(ready.data, cost_usd=np.zeros(ready.data.cost_usd.shape))
+    found = measure(msgspec.structs.replace(ready, data=data), shipped=False)["A"]
+    assert all(figures["plans_cost"] == 0 for figures in found.values())
+
+
+def test_without_pools_all_models_are_one(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path / "own", 30, pools={})
+    assert fitted(load_answers(folder)).data.pools == {"all": (0, 1, 2, 3)}
+
+
+def test_too_few_prompts_are_an_error_that_says_how_many_are_needed(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path / "own", 9)
+    with pytest.raises(CallerError, match=r"9 different prompts .* at least 10"):
+        fitted(load_answers(folder))
+
+
+def test_a_model_without_answers_is_named(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path / "own", 12)
+    answers = (folder / "answers.csv").read_text("utf-8")
+    (folder / "answers.csv").write_text(answers.replace("large", "another", 1), "utf-8")
+    assert load_answers(folder).unanswered == ("large",)
 
 
 def test_a_gate_that_knows_the_truth_is_the_oracle_cascade(ready: Fitted) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
 from router.compose.answers import Answer, read_answer
-from router.errors import FileError
+from router.errors import FileError, did_you_mean
 from router.learn.data.prompts import Prompt
 from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS, RoutingSet, load_set
 from router.learn.data.score_table import read_aligned_table, read_header, read_texts
@@ -56,21 +57,30 @@ class AnswerSet(Struct, frozen=True, eq=False):
         return tuple(prompt.domain for prompt in self.prompts)
 
     @property
+    def unanswered(self) -> tuple[str, ...]:
+        """The models that have no answer to any prompt."""
+        without = (self.answers == NO_ANSWER).all(axis=0)
+        return tuple(model for model, none in zip(self.models, without, strict=True) if none)
+
+    @property
     def outcomes(self) -> RoutingSet:
         """The prompts and scores as a routing set."""
         return RoutingSet(self.name, "", "", self.prompts, self.models, self.scores.astype(np.float32))
 
 
+_Usd = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class _Price(Struct):
     """USD per million tokens."""
 
-    input: float
-    output: float
+    input: _Usd
+    output: _Usd
 
 
 class _Prices(Struct):
     prices: dict[str, _Price]
-    pools: dict[str, list[str]]
+    pools: dict[str, list[str]] = {}
 
 
 def has_answers(folder: Path) -> bool:
@@ -158,9 +168,14 @@ def _read_prices(file: Path, data: RoutingSet) -> _Prices:
             raise FileError(str(file), None, f"pools.{name}: has no models")
         for model in pool:
             if model not in data.models:
-                raise FileError(str(file), None, f'pools.{name}: "{model}" is not a column of scores.csv')
+                hint = did_you_mean(model, data.models)
+                raise FileError(str(file), None, f'pools.{name}: "{model}" is not a column of scores.csv{hint}')
             if model not in prices.prices:
-                raise FileError(str(file), None, f'pools.{name}: "{model}" has no price')
+                raise FileError(
+                    str(file), None, f'pools.{name}: "{model}" has no price{did_you_mean(model, prices.prices)}'
+                )
+            if pool.count(model) > 1:
+                raise FileError(str(file), None, f'pools.{name}: "{model}" is listed twice')
     return prices
 
 

@@ -88,6 +88,26 @@ def test_a_pool_without_models_is_an_error(tmp_path: Path) -> None:
         load_answers(write_answer_set(tmp_path, 4, pools={"A": ["tiny", "small"], "B": []}))
 
 
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        (["tiny", "smal"], 'pools.A: "smal" is not a column of scores.csv; did you mean "small"'),
+        (["tiny"] * 2, "twice"),
+    ],
+)
+def test_a_mistake_in_a_pool_is_named(tmp_path: Path, pool: list[str], message: str) -> None:
+    with pytest.raises(FileError, match=message):
+        load_answers(write_answer_set(tmp_path, 4, pools={"A": pool}))
+
+
+def test_a_negative_price_is_an_error_with_its_key(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path, 4)
+    prices = (folder / "prices.json").read_text("utf-8").replace('"input": 0.4', '"input": -0.4')
+    (folder / "prices.json").write_text(prices, "utf-8")
+    with pytest.raises(FileError, match=r"prices\.json.*prices.*input"):
+        load_answers(folder)
+
+
 def test_whether_a_set_has_answers(tmp_path: Path) -> None:
     assert not has_answers(tmp_path)
     assert has_answers(write_answer_set(tmp_path))
