@@ -12,6 +12,7 @@ from router.compose.split.turns import without_tokens
 from router.compose.split.words import (
     ANSWER_WORDS,
     announces_tasks,
+    asks_for_all,
     has_options,
     is_about_all,
     is_about_answers,
@@ -146,7 +147,7 @@ def _are_parts_of_one(marked: Marked, preamble: str, tasks: list[str], closing: 
     """Whether the items show that they belong to one task, whatever precedes them."""
     return (
         (is_request(closing) and not is_about_answers(closing))
-        or (marked.is_weak and not announces_tasks(preamble) and not all(map(opens_as_request, tasks)))
+        or (marked.is_weak and not asks_for_all(preamble) and not all(map(opens_as_request, tasks)))
         or any(map(_SAME_TASK.search, tasks))
         or (
             len(preamble) > _LONGEST_INTRODUCTION

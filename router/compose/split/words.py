@@ -53,7 +53,7 @@ _QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
 
 _ANNOUNCED = re.compile(
     r"\b(?:answer|answers|solve|do|complete|address|handle|responses? to|respond to|reply to|work (?:on|through)|tackle|"
-    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process|follow)\b[^.\n?]*\b(?:(?:question|task|problem|"
+    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:(?:question|task|problem|"
     r"exercise|request|prompt|item|thing|part|input|instruction|message)s|queries|(?:each|every) "
     r"(?:question|task|problem|exercise|request|prompt|item|part|input|instruction|message)|"
     r"each(?: of them)?(?=\s*[.:])|of (?:them|these)|(?:the )?following(?=\s*:))\b"
@@ -80,6 +80,7 @@ _ANNOUNCEMENT = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$", re.IGNORECASE)
+_CHOOSE = re.compile(r"\W*(?:choose|select|pick|tick|mark|which)\b", re.IGNORECASE)
 # "Translate the following questions" is one task about questions.
 _MAKES_ITEMS = re.compile(
     r"\b(?:write|create|generate|make|design|prepare)\b[^.\n?]*\b(?:quiz|questions?|survey|form|test)\b",
@@ -174,7 +175,14 @@ def announces_tasks(text: str) -> bool:
 
 def _announces(sentence: str) -> bool:
     # "Rank these questions:" is one task about questions.
-    return bool(_ANNOUNCED.search(sentence) or (_LISTED.search(sentence) and not _IMPERATIVE.match(sentence)))
+    is_listed = _LISTED.search(sentence) and not _IMPERATIVE.match(sentence)
+    return bool((_ANNOUNCED.search(sentence) or is_listed) and not _CHOOSE.match(sentence))
+
+
+def asks_for_all(text: str) -> bool:
+    """Whether `text` ends by asking that the tasks that follow be done."""
+    last = last_sentence(text)
+    return announces_tasks(text) and bool(opens_as_request(last) or _PLEA.search(last))
 
 
 def without_announcement(text: str) -> str:
