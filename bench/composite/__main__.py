@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="their base model as GGUF, for --local")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has xllamacpp, for --local")
     parser.add_argument("--threads", type=int, default=1, help="of the llama.cpp server, for --local")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[3, 5], help="tasks of a prompt, for --local")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     if arguments.data is None and arguments.local is None:
@@ -48,11 +49,11 @@ def main() -> None:
         found |= {"composites": scores, "false_splits": rates}
         texts += [_composites(scores), _rates(rates)]
     if arguments.local is not None:
-        result = local.measure(
-            arguments.local, arguments.model, arguments.python, arguments.prompts, threads=arguments.threads
+        results = local.measure(
+            arguments.local, arguments.model, arguments.python, arguments.prompts, arguments.tasks, arguments.threads
         )
-        found["local"] = result
-        texts.append(local.as_table(result))
+        found["local"] = results
+        texts += map(local.as_table, results)
     print(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() if arguments.json else "\n\n".join(texts))
 
 

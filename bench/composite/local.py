@@ -38,15 +38,20 @@ _TIMEOUT_S = 120.0
 _NUMBERED = re.compile(r"^\s*\d+[.)]\s*")
 
 
+Row = tuple[int, int, int, float, float]
+
+
 class Answered(Struct, frozen=True):
-    """The means over all prompts for one way to answer: the tasks that were `exact` (the line is the target) and
-    `contained` (the answer has it somewhere, in any case), of `tasks` in a prompt; the medians of the milliseconds to
-    the first token and to the last.
+    """The means over all prompts for one way to answer: the tasks of `tasks` in a prompt that were `attempted` (there
+    is a line for it), `exact` (the line is the target; `exact_ci95` its interval) and `contained` (the answer has it
+    somewhere, in any case); the medians of the milliseconds to the first token and to the last.
     """
 
     way: str
-    tasks: float
+    tasks: int
+    attempted: float
     exact: float
+    exact_ci95: tuple[float, float]
     contained: float
     first_token_ms: float
     total_ms: float
@@ -116,16 +121,16 @@ async def _ask(client: httpx.AsyncClient, model: str, prompt: str, tokens: int) 
     return Timed(text, 1000 * ((first or ended) - began), 1000 * (ended - began))
 
 
-def _scored(tasks: Sequence[Task], answer: str) -> tuple[int, int]:
+def _scored(tasks: Sequence[Task], answer: str) -> tuple[int, int, int]:
     lines = [line for line in answer.splitlines() if line.strip()]
     exact = sum(_NUMBERED.sub("", line).strip() == task.target for task, line in zip(tasks, lines, strict=False))
     # A whole answer may say them in any order, which `contained` allows for.
-    return exact, sum(task.target.lower() in answer.lower() for task in tasks)
+    return min(len(lines), len(tasks)), exact, sum(task.target.lower() in answer.lower() for task in tasks)
 
 
 async def _measure(url: str, names: Sequence[str], count: int, size: int) -> Local:
     made = prompts(names, count, size)
-    rows: dict[str, list[tuple[int, int, float, float]]] = {}
+    rows: dict[str, list[Row]] = {}
     alone: list[float] = []
     later: list[float] = []
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=_TIMEOUT_S) as client:
@@ -146,12 +151,16 @@ async def _measure(url: str, names: Sequence[str], count: int, size: int) -> Loc
     return Local(ways, count, round(statistics.median(alone), 1), round(statistics.median(later), 3))
 
 
-def _answered(way: str, size: int, rows: Sequence[tuple[int, int, float, float]]) -> Answered:
-    exact, contained, first_ms, total_ms = zip(*rows, strict=True)
+def _answered(way: str, size: int, rows: Sequence[Row]) -> Answered:
+    attempted, exact, contained, first_ms, total_ms = zip(*rows, strict=True)
+    mean = sum(exact) / len(rows)
+    margin = 1.96 * statistics.pstdev(exact) / len(rows) ** 0.5
     return Answered(
         way=way,
         tasks=size,
-        exact=round(sum(exact) / len(rows), 3),
+        attempted=round(sum(attempted) / len(rows), 3),
+        exact=round(mean, 3),
+        exact_ci95=(round(mean - margin, 3), round(mean + margin, 3)),
         contained=round(sum(contained) / len(rows), 3),
         first_token_ms=round(statistics.median(first_ms), 1),
         total_ms=round(statistics.median(total_ms), 1),
@@ -159,9 +168,16 @@ def _answered(way: str, size: int, rows: Sequence[tuple[int, int, float, float]]
 
 
 def measure(
-    folder: Path, model: Path, python: str = sys.executable, count: int = 20, size: int = 3, threads: int = 1
-) -> Local:
-    """Serve the adapters in `folder` beside the model, and measure. `python` has xllamacpp."""
+    folder: Path,
+    model: Path,
+    python: str = sys.executable,
+    count: int = 20,
+    sizes: Sequence[int] = (3,),
+    threads: int = 1,
+) -> list[Local]:
+    """Serve the adapters in `folder` beside the model, and measure `count` prompts of each size. `python` has
+    xllamacpp.
+    """
     files = [folder / f"{name}.gguf" for name in ADAPTERS]
     if missing := [file.name for file in files if not file.is_file()]:
         raise SystemExit(f"{folder}: has no {', '.join(missing)} (`python -m bench.composite.train`)")
@@ -173,14 +189,20 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch, llama_server(python, model, files, 4, threads) as server:
         write_cards(Path(scratch) / "cards", server.url, examples)
         with gateway(Path(scratch) / "gateway", Path(scratch) / "cards", _PLANS) as url:
-            return asyncio.run(_measure(url, ADAPTERS, count, size))
+            return [asyncio.run(_measure(url, ADAPTERS, count, size)) for size in sizes]
 
 
 def as_table(result: Local) -> str:
     """The result in Markdown."""
-    lines = ["| answered by | right, exactly | right, somewhere | first token | last token |", "|---|---|---|---|---|"]
+    lines = [
+        "| answered by | attempted | right, exactly (95 %) | right, somewhere | first token | last token |",
+        "|---|---|---|---|---|---|",
+    ]
     for way in result.ways:
-        cells = f"{way.exact:.2f} | {way.contained:.2f} | {way.first_token_ms:.0f} ms | {way.total_ms:.0f} ms"
-        lines.append(f"| {way.way} | {cells} |")
+        low, high = way.exact_ci95
+        right = f"{way.exact:.2f} ({low:.2f} to {high:.2f}) | {way.contained:.2f}"
+        times = f"{way.first_token_ms:.0f} ms | {way.total_ms:.0f} ms"
+        lines.append(f"| {way.way} | {way.attempted:.2f} | {right} | {times} |")
     alone = f"first part alone: first token after {result.alone_first_token_ms:.0f} ms"
-    return "\n".join([*lines, "", f"{result.prompts} prompts; {alone}; the plan's is {result.later:+.1%} later"])
+    tasks = f"{result.prompts} prompts of {result.ways[0].tasks} tasks"
+    return "\n".join([*lines, "", f"{tasks}; {alone}; the plan's is {result.later:+.1%} later"])

@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.composite.adapter_tasks import TASKS, Made, fresh, trained
 
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_EXAMPLES, _FRESH, _BATCH = 1600, 200, 16
+_FRESH, _BATCH = 200, 16
 _GOOD_ENOUGH = 0.001
 # Parts of composites are sent with the instructions that are common to all.
 _INSTRUCTIONS = ("", "", "", "Answer the following questions:\n\n", "Solve these tasks:\n\n")
@@ -42,6 +42,7 @@ class Shape(NamedTuple):
     stride: int = 3
     epochs: int = 6
     rate: float = 3e-3
+    examples: int = 1600
 
 
 class Batch(NamedTuple):
@@ -87,7 +88,7 @@ class Trainer:
         """Train an adapter, round it to float16, and return its share of exact answers to fresh prompts."""
         rng = random.Random(f"train {name}")
         self.peft.set_adapter(name)
-        batches = self._batches(itertools.islice(trained(name, rng), _EXAMPLES), rng)
+        batches = self._batches(itertools.islice(trained(name, rng), self.shape.examples), rng)
         weights = [each for each in self.base.parameters() if each.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=self.shape.rate, weight_decay=0.0)
         total, step = self.shape.epochs * len(batches), 0
@@ -190,10 +191,13 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=usual.stride, help="every how many layers have one")
     parser.add_argument("--epochs", type=int, default=usual.epochs)
     parser.add_argument("--rate", type=float, default=usual.rate)
+    parser.add_argument("--examples", type=int, default=usual.examples, help="that an adapter is trained on")
     arguments = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     names = arguments.names or list(TASKS)
-    shape = Shape(arguments.rank, arguments.first, arguments.stride, arguments.epochs, arguments.rate)
+    shape = Shape(
+        arguments.rank, arguments.first, arguments.stride, arguments.epochs, arguments.rate, arguments.examples
+    )
     trainer = Trainer(arguments.model, names, shape, arguments.device)
     for name in names:
         print(f"{name}: exact {trainer.train(name):.3f} of {_FRESH} fresh prompts", flush=True)

@@ -9,13 +9,19 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from router.compose.split.marked import LINE_STARTS, Marked, found_at, spans_between
+from router.compose.split.words import announces_tasks
 
-_START = r"[ \t]{0,3}"
+_START = r"[ \t]{0,3}(?:#{1,6}[ \t]+)?"
 # Not after `# 1.` or `/ 1.`.
 _BLANKS = re.compile(r"\s(?<![#/]\s)")
 _CLOSE = r"(?P<close>[.)\]:](?:\))?(?:\*\*)?[ \t]+|\*\*[ \t]+|[、．）：][ \t]*|[ \t]+[-–—][ \t]+)(?=\S)"
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
-_LETTERS = tuple("abcdefgh")
+_OTHER_DIGIT = re.compile("[٠-٩۰-۹०-९０-９]")
+_AS_ASCII = {ord(digit): str(int(digit)) for row in ("٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "०१२३४५६७८९", "０１２３４５６７８９") for digit in row}
+# How many times the numbers may begin again, and how many characters of the text before one are read.
+_MOST_RESTARTS = 8
+_BEFORE_ONE = 600
+_LETTERS = tuple("abcdefghijkl")
 _DIGITS = tuple(str(number) for number in range(1, 100))
 _CIRCLED = tuple(chr(0x2460 + number) for number in range(20))
 _CHINESE = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十")
@@ -65,7 +71,7 @@ _SERIES = (
         is_weak=True,
     ),
     Series(
-        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[a-h]){_CLOSE}", re.IGNORECASE),
+        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[a-l]){_CLOSE}", re.IGNORECASE),
         (_LETTERS,),
         is_weak=True,
     ),
@@ -74,7 +80,8 @@ _SERIES = (
 
 def enumerations(text: str) -> Iterator[Marked]:
     """What counts in `text`, by each series that has two or more items."""
-    lower = text.lower()
+    # Digits of other scripts have the same places.
+    lower = text.lower().translate(_AS_ASCII) if _OTHER_DIGIT.search(text) else text.lower()
     for series in _SERIES:
         # Two items contain the first two words; most prompts do not, and are not searched.
         counts = [count for count in series.counts if count[0] in lower and count[1] in lower]
@@ -82,7 +89,7 @@ def enumerations(text: str) -> Iterator[Marked]:
         if len(found) < 2:
             continue
         for count in counts:
-            chosen = _counted(found, count)
+            chosen = _counted(_announced(text, found, count), count)
             if chosen:
                 yield Marked(
                     spans_between(chosen, len(text)),
@@ -94,18 +101,39 @@ def enumerations(text: str) -> Iterator[Marked]:
                 break
 
 
+def _announced(text: str, found: Sequence[re.Match[str]], count: Sequence[str]) -> Sequence[re.Match[str]]:
+    """The matches from the last "one" on that stands after an announcement of tasks, as those before are examples or
+    show a format; all where none does.
+    """
+    ones = [place for place, match in enumerate(found) if _word(match) == count[0]]
+    for place in ones[:0:-1][:_MOST_RESTARTS]:
+        if announces_tasks(text[max(found[place].start() - _BEFORE_ONE, 0) : found[place].start()]):
+            return found[place:]
+    return found
+
+
 def _counted(found: Sequence[re.Match[str]], count: Sequence[str]) -> list[re.Match[str]]:
     """The matches that count from the first one on; empty where fewer than two do, or where one is missing."""
     places = {word: place for place, word in enumerate(count)}
-    numbers = [(match, places.get(match["number"].lower(), -1)) for match in found]
+    numbers = [(match, places.get(_word(match), -1)) for match in found]
     begun = list(itertools.dropwhile(lambda pair: pair[1] != 0, numbers))
     chosen: list[re.Match[str]] = []
     for match, number in begun:
         if number == len(chosen) and (not chosen or _shape(match) == _shape(chosen[0])):
             chosen.append(match)
-    if len(chosen) < 2 or any(number > len(chosen) for match, number in begun if match.start() > chosen[-1].start()):
+    if len(chosen) < 2 or any(
+        number > len(chosen) and _shape(match) == _shape(chosen[0])
+        for match, number in begun
+        if match.start() > chosen[-1].start()
+    ):
         return []
     return chosen
+
+
+def _word(match: re.Match[str]) -> str:
+    number = match["number"].lower()
+    # Digits of any script.
+    return str(int(number)) if number.isdecimal() else number
 
 
 def _shape(match: re.Match[str]) -> tuple[str, str, bool]:

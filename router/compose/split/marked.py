@@ -17,7 +17,9 @@ class Marked(Struct, frozen=True):
     `first` are examples. `explicit`: the markers name tasks or questions, so that the items need not look like
     requests. `is_weak`: options of one question are marked so too, so that every item must be a request.
     `is_prose`: words of a text mark the items, so that nothing but a greeting or an announcement may precede them.
-    `closed`: every item has an end of its own, so that what follows the last one is not part of it.
+    `end`: where every item has an end marker, that of the last one ends here, and what follows is not part of it.
+    `certain`: the markers are those of requests to a model, so that what stands before them holds for each.
+    `texts`: the items as they are meant, where they are written in another way.
     """
 
     items: tuple[Span, ...]
@@ -27,7 +29,9 @@ class Marked(Struct, frozen=True):
     explicit: bool = False
     is_weak: bool = False
     is_prose: bool = False
-    closed: bool = False
+    end: int | None = None
+    certain: bool = False
+    texts: tuple[str, ...] = ()
 
 
 def spans_between(markers: Sequence[re.Match[str]], end: int) -> tuple[Span, ...]:

@@ -8,13 +8,18 @@ from msgspec import Struct
 
 from router.compose.split.marked import Marked, Span
 from router.compose.split.styles import is_answered, marked_in
+from router.compose.split.turns import without_tokens
 from router.compose.split.words import (
+    ANSWER_WORDS,
     announces_tasks,
+    asks_for_all,
     has_options,
+    is_about_all,
     is_about_answers,
     is_exercise,
     is_question,
     is_request,
+    is_thanks,
     opens_as_request,
     points_back,
     without_announcement,
@@ -23,8 +28,10 @@ from router.compose.split.words import (
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _ANSWER_CUE = re.compile(
-    r"\n[ \t]*(?:answers?|a|output|response|antwort|respuesta|réponse)\s*[:：][ \t]*\Z", re.IGNORECASE
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?:\*\*)?\s*\Z", re.IGNORECASE
 )
+# A line between two tasks.
+_RULE = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})\s*\Z")
 # A greeting before a list says nothing about it.
 _GREETING = re.compile(
     r"\W*(?:hi|hello|hey|dear|hallo|liebe[rs]?|hola|bonjour|good (?:morning|evening))\b[^.\n]{0,30}\W*\Z",
@@ -35,6 +42,7 @@ _MOST_SEGMENTS = 32
 _LONGEST_PROMPT = 200_000
 # After a longer text, numbered items that are no questions are the steps of working on it.
 _LONGEST_INTRODUCTION = 500
+_EXAMPLES = re.compile(r"\W*(?:here are .{0,20}examples?|examples?|beispiele?|exemples?|ejemplos?|пример\w*|例)\b", re.IGNORECASE)
 # Items that refer to each other by number are the steps of one task.
 _SAME_TASK = re.compile(r"\b(?:go back to|return to|repeat|from|until) steps? \d", re.IGNORECASE)
 # How many paragraphs after the last item are looked at, as the instructions at the end of a prompt.
@@ -78,10 +86,12 @@ def split(text: str) -> Split:
 
 
 def _read(text: str, marked: Marked) -> Split | None:
-    preamble = text[: marked.starts[0]].strip()
-    items, closing = _without_closing(text, marked)
-    first = marked.first or next((n for n in range(len(items), 0, -1) if is_answered(_at(text, items[n - 1]))), 0)
-    tasks = [_ANSWER_CUE.sub("", _at(text, span)).strip() for span in items[first:]]
+    preamble = _RULE.sub("", "\n" + without_tokens(text[: marked.starts[0]])).strip()
+    announced = announces_tasks(preamble)
+    items, closing = _without_closing(text, marked, announced)
+    texts = marked.texts or tuple(_at(text, span) for span in items)
+    first = marked.first or next((n for n in range(len(items), 0, -1) if is_answered(texts[n - 1])), 0)
+    tasks = [_ANSWER_CUE.sub("", _RULE.sub("", each)).strip() for each in texts[first:]]
     if not 2 <= len(tasks) <= _MOST_SEGMENTS or not all(tasks) or not _are_tasks(marked, preamble, tasks, closing):
         return None
     examples = text[marked.starts[0] : marked.starts[first]].strip() if first else ""
@@ -94,29 +104,27 @@ def _at(text: str, span: Span) -> str:
     return text[span[0] : span[1]]
 
 
-def _without_closing(text: str, marked: Marked) -> tuple[tuple[Span, ...], str]:
+def _without_closing(text: str, marked: Marked, announced: bool) -> tuple[tuple[Span, ...], str]:
     """The spans of the items, and the text after them that is not part of the last one."""
     *others, (start, end) = marked.items
-    if marked.closed:
-        return marked.items, text[_after(text, marked) :].strip()
+    if marked.end is not None:
+        return marked.items, without_tokens(text[marked.end :])
     paragraphs = list(_PARAGRAPH.finditer(text, start, end))
     apart = any(_PARAGRAPH.search(_at(text, span).strip()) for span in others)
     for found in paragraphs[: -_CLOSING_PARAGRAPHS - 1 : -1]:
-        closing = text[found.end() : end].strip()
-        if closing and (is_about_answers(closing) or not apart):
+        closing = _RULE.sub("", text[found.end() : end]).strip()
+        if not closing or is_answered(f"\n{closing}"):
+            continue
+        about_all = (is_about_answers(closing) and not apart and not marked.explicit) or is_about_all(closing)
+        if about_all or is_thanks(closing) or not (apart or announced or marked.explicit):
             return (*others, (start, found.start())), closing
     return marked.items, ""
 
 
-def _after(text: str, marked: Marked) -> int:
-    """Where the end marker of the last closed item ends."""
-    end = marked.items[-1][1]
-    stop = text.find("]" if text.startswith("[/", end) else ">", end)
-    return stop + 1 if stop >= 0 else end
-
-
 def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
     """Whether the items are tasks to be answered, rather than clues, options, steps or rules of one task."""
+    if marked.certain:
+        return True
     if _are_parts_of_one(marked, preamble, tasks, closing):
         return False
     if announces_tasks(preamble) or announces_tasks(closing):
@@ -139,7 +147,11 @@ def _are_parts_of_one(marked: Marked, preamble: str, tasks: list[str], closing: 
     """Whether the items show that they belong to one task, whatever precedes them."""
     return (
         (is_request(closing) and not is_about_answers(closing))
-        or (marked.is_weak and not all(map(opens_as_request, tasks)))
+        or (marked.is_weak and not asks_for_all(preamble) and not all(map(opens_as_request, tasks)))
         or any(map(_SAME_TASK.search, tasks))
-        or (len(preamble) > _LONGEST_INTRODUCTION and not marked.explicit and not all(map(is_question, tasks)))
+        or (
+            len(preamble) > _LONGEST_INTRODUCTION
+            and not (marked.explicit or _EXAMPLES.match(preamble))
+            and not all(map(is_question, tasks))
+        )
     )

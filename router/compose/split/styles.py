@@ -5,34 +5,42 @@ A style reads the text with its code blanked out, which has the same length, and
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 from router.compose.split.enumerations import enumerations
 from router.compose.split.marked import Marked, found_at, spans_between
-from router.compose.split.words import announces_tasks, opens_as_request, stands_alone
+from router.compose.split.objects import objects
+from router.compose.split.turns import instruction_blocks, turns
+from router.compose.split.words import ANSWER_WORDS, announces_tasks, opens_as_request, stands_alone
 
 Style = Callable[[str], Marked | None]
 
 _FENCE = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
-_BLOCK = re.compile(r"\[INST\]((?:(?!\[INST\]).)*?)\[/INST\]", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(
-    r"<((?:user[_-]|sub[_-]?)?(?:task|question|query|request|problem|prompt|ask)|q|item|exercise)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1\b).)*?)</\1[^<>]*>",
+    r"<((?:user[_-]|sub[_-]?)?(?:task|question|query|request|problem|prompt|ask|instruction|input|message)|q|item|exercise|"
+    r"user)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1\b).)*?)</\1[^<>]*>",
     re.DOTALL | re.IGNORECASE,
 )
+_ANSWER_TAG = re.compile(rf"<(?:{ANSWER_WORDS})(?:[\s_-]?\d+)?>\s*[^\s<]", re.IGNORECASE)
 _WORDS = (
-    r"question|task|problem|exercise|request|query|prompt|part|q|frage|aufgabe|pregunta|tarea|ejercicio|problema|"
-    r"pergunta|tarefa|domanda|compito|tâche|exercice|problème|вопрос|задача|問題|質問|问题|任务|題目|题目|문제|질문"
+    r"question|task|sub-?task|problem|exercise|request|query|prompt|part|instruction|input|item|user|q|"
+    r"frage|aufgabe|teilaufgabe|auftrag|anweisung|anfrage|pregunta|tarea|ejercicio|problema|instrucción|"
+    r"pergunta|tarefa|exercício|domanda|compito|esercizio|tâche|exercice|problème|consigne|vraag|opdracht|pytanie|"
+    r"zadanie|soru|görev|вопрос|задача|задание|упражнение|питання|завдання|(?:ال)?سؤال|(?:ال)?مهمة|प्रश्न|कार्य|"
+    r"問題|質問|設問|課題|タスク|问题|任务|任務|題目|题目|문제|질문|과제|작업"
 )
 _BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
-    r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?"
-    rf"(?P<word>{_WORDS})[ \t]*(?:no\.?|nr\.?|number|#)?[ \t]*"
-    r"(?P<number>\d{1,2}|[a-h]|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)?[ \t]*"
-    r"(?P<end>[:：.)\]–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
+    r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?(?P<open>[(\[【<「])?"
+    rf"(?P<word>{_WORDS})[ \t]*(?:no\.?|nr\.?|n[°º]|№|number|#)?[ \t]*"
+    r"(?P<number>\d{1,2}|[a-l]|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten|[一二三四五六七八九十])?"
+    r"(?:[ \t]*(?:of|/|von|de|sur|di|из)[ \t]*\d{1,2})?[ \t]*"
+    r"(?P<end>[:：.)\]】>」–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
     re.IGNORECASE,
 )
+# In many prompts these name the material of one task, so that the items must look like requests, or be announced.
+_UNSURE_WORDS = ("part", "item", "prompt", "input", "user", "message", "user_message")
 _BULLET = re.compile(r"[ \t]{0,3}[-*•–][ \t]+(?=\S)")
 _RULE = re.compile(r"[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})[ \t]*(?:\n|\Z)")
 _RULES = ("---", "===", "***", "___", "###")
@@ -71,11 +79,10 @@ _SECTION = re.compile(
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
-_LETTERS = "abcdefgh"
+_LETTERS = "abcdefghijkl"
+_HAN = "一二三四五六七八九十"
 _ANSWER_LINE = re.compile(
-    r"\n[ \t]*(?:\*\*)?(?:answer|a|output|response|solution|antwort|respuesta|réponse|答案|答)\s*\d*(?:\*\*)?\s*"
-    r"[:：.](?P<answer>[^\n]*)",
-    re.IGNORECASE,
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?P<answer>[^\n]*)", re.IGNORECASE
 )
 
 
@@ -97,76 +104,72 @@ def is_answered(item: str) -> bool:
     return any(match["answer"].strip() or item[match.end() :].strip() for match in found)
 
 
-_JOINING = ("", "and", "also", "and also", "then")
-
-
-def instruction_blocks(text: str) -> Marked | None:
-    """`[INST] … [/INST]`: the last group that stands together; groups before it are answered examples."""
-    blocks = list(_BLOCK.finditer(text))
-    if len(blocks) < 2:
-        return None
-    first = 0
-    for number, (left, right) in enumerate(itertools.pairwise(blocks), 1):
-        between = text[left.end() : right.start()].strip().rstrip(",;").lower()
-        if between not in _JOINING:
-            first = number
-    return Marked(
-        tuple(match.span(1) for match in blocks),
-        tuple(match.start() for match in blocks),
-        first,
-        explicit=True,
-        closed=True,
-    )
-
-
 def tags(text: str) -> Marked | None:
-    """`<task>…</task>`, `<question id="1">…</question>` and their like."""
+    """`<task>…</task>`, `<question id="1">…</question>` and their like; those with an `<answer>` are examples."""
     found = list(_TAG.finditer(text))
     kinds = {match[1].lower() for match in found}
     if len(found) < 2 or len(kinds) != 1:
         return None
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    answered = [
+        number
+        for number, (match, end) in enumerate(zip(found, ends, strict=True), 1)
+        if _ANSWER_TAG.search(text, match.end(), end)
+    ]
     return Marked(
-        tuple(match.span(2) for match in found), tuple(match.start() for match in found), explicit=True, closed=True
+        tuple(match.span(2) for match in found),
+        tuple(match.start() for match in found),
+        max(answered, default=0),
+        explicit=kinds.isdisjoint(_UNSURE_WORDS),
+        end=found[-1].end(),
     )
 
 
 def labels(text: str) -> Marked | None:
-    """`Question 1:`, `## Task 2`, `**Part B:**`, `Aufgabe 3.`: counted from the first, or all without a number."""
+    """`Question 1:`, `## Task 2`, `**Part B:**`, `[Aufgabe 3]`: counted from the first, or all without a number. Where
+    the numbers begin again, those before are examples.
+    """
     found = found_at(_LABEL, text, _BEFORE_LABEL)
-    by_word: dict[str, list[re.Match[str]]] = {}
+    by_word: dict[tuple[str, str | None], list[re.Match[str]]] = {}
     for match in found:
         if match["number"] or match["end"] in (":", "："):
-            by_word.setdefault(match["word"].lower(), []).append(match)
-    for word, matches in by_word.items():
-        chosen = _counted(matches)
-        if len(chosen) >= 2:
-            explicit = word not in ("part", "item", "prompt")
+            by_word.setdefault((match["word"].lower(), match["open"]), []).append(match)
+    for (word, _), matches in by_word.items():
+        runs = _counted(matches)
+        if runs and len(runs[-1]) >= 2:
+            chosen = [match for run in runs for match in run]
             return Marked(
                 spans_between(chosen, len(text)),
                 tuple(match.start() for match in chosen),
+                len(chosen) - len(runs[-1]),
                 is_numbered=chosen[0]["number"] is not None,
-                explicit=explicit,
+                explicit=word not in _UNSURE_WORDS,
+                certain=word == "instruction",
             )
     return None
 
 
-def _counted(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:
-    """Those of `matches` that count from one without a gap; all where none has a number."""
+def _counted(matches: Sequence[re.Match[str]]) -> list[list[re.Match[str]]]:
+    """Those of `matches` that count from one without a gap, each time they do; all where none has a number."""
     if all(match["number"] is None for match in matches):
-        return list(matches)
-    chosen: list[re.Match[str]] = []
+        return [list(matches)]
+    runs: list[list[re.Match[str]]] = []
     for match in matches:
-        if match["number"] is not None and _is_number(match["number"].lower(), len(chosen)):
-            chosen.append(match)
-    return chosen
+        number = match["number"]
+        if number is None:
+            continue
+        if runs and _is_number(number.lower(), len(runs[-1])):
+            runs[-1].append(match)
+        elif _is_number(number.lower(), 0):
+            runs.append([match])
+    # One that is named again is mentioned by its own task.
+    return [run for run in runs if len(run) > 1]
 
 
 def _is_number(word: str, position: int) -> bool:
-    forms = [str(position + 1)]
-    for series in (_NUMERALS, _ROMAN, _LETTERS):
-        if position < len(series):
-            forms.append(series[position])
-    return word in forms
+    if word.isdecimal():
+        return int(word) == position + 1
+    return any(position < len(series) and word == series[position] for series in (_NUMERALS, _ROMAN, _LETTERS, _HAN))
 
 
 def bullets(text: str) -> Marked | None:
@@ -228,20 +231,22 @@ def paragraphs(text: str) -> Marked | None:
 
 
 def rules(text: str) -> Marked | None:
-    """Requests between lines of `---`, `===` or `***`."""
+    """Requests between lines of `---`, `===` or `***`; after an announcement, whatever stands between them."""
     if not _has_any(text, _RULES):
         return None
     found = found_at(_RULE, text)
     bounds = [0, *(match.end() for match in found)]
     ends = [*(match.start() for match in found), len(text)]
     spans = [(start, end) for start, end in zip(bounds, ends, strict=True) if text[start:end].strip()]
+    if len(spans) > 2 and announces_tasks(text[slice(*spans[0])]):
+        return Marked(tuple(spans[1:]), tuple(start for start, _ in spans[1:]))
     if not found or len(spans) < 2 or not all(opens_as_request(text[start:end]) for start, end in spans):
         return None
     return Marked(tuple(spans), tuple(start for start, _ in spans))
 
 
 _MOST_PARAGRAPHS = 10
-_BEFORE_NUMBERS: tuple[Style, ...] = (instruction_blocks, tags, labels)
+_BEFORE_NUMBERS: tuple[Style, ...] = (instruction_blocks, turns, objects, tags, labels)
 _AFTER_NUMBERS: tuple[Style, ...] = (bullets, ordinals, rules, headings, paragraphs)
 
 

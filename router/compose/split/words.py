@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+ANSWER_WORDS = (
+    "answers?|a|output|response|assistant|solution|result|antwort|ausgabe|lösung|respuesta|solución|réponse|resposta|"
+    "risposta|antwoord|odpowiedź|cevap|ответ|решение|відповідь|(?:ال)?إجابة|(?:ال)?جواب|उत्तर|答案|答|回答|答え|解答|정답|답변|답"
+)
+"""What stands before an answer, as a pattern."""
+
 # Verbs that open a request, in the base form of English and the imperative of other languages.
 _VERBS = """
     add analy[sz]e answer apply argue arrange ask assess brainstorm break build calculate categori[sz]e change check
@@ -46,13 +52,22 @@ _EAST_ASIAN_IMPERATIVE = re.compile(
 _QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
 
 _ANNOUNCED = re.compile(
-    r"\b(?:answer|answers|solve|do|complete|address|handle|respond to|reply to|work (?:on|through)|tackle|"
-    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:questions?|tasks?|problems?|"
-    r"exercises?|requests?|prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these)|(?:the )?following(?=\s*:))\b"
-    r"|\b(?:beantworte|löse|bearbeite|erledige)\b[^.\n?]*\b(?:fragen|aufgaben|probleme)\b"
-    r"|\b(?:responde|resuelve|contesta)\b[^.\n?]*\b(?:preguntas|tareas|problemas|ejercicios)\b"
-    r"|\b(?:réponds|répondez|résous)\b[^.\n?]*\b(?:questions|tâches|problèmes)\b"
-    r"|(?:回答|解决|完成).{0,8}(?:问题|任务|题)|(?:質問|問題).{0,6}(?:答え|解)",
+    r"\b(?:answer|answers|solve|do|complete|address|handle|responses? to|respond to|reply to|work (?:on|through)|tackle|"
+    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:(?:question|task|problem|"
+    r"exercise|request|prompt|item|thing|part|input|instruction|message)s|queries|(?:each|every) "
+    r"(?:question|task|problem|exercise|request|prompt|item|part|input|instruction|message)|"
+    r"each(?: of them)?(?=\s*[.:])|of (?:them|these)|(?:the )?following(?=\s*:))\b"
+    r"|\b(?:beantworte|antworte|löse|bearbeite|erledige)n?\b[^.\n?]*\b(?:fragen|(?:teil)?aufgaben|probleme|punkte)\b"
+    r"|\b(?:respond(?:a|e|an|er)|resuelv[ae]n?|contest[ae]n?|realiza|complet[ae])\b[^.\n?]*"
+    r"\b(?:preguntas|tareas|problemas|ejercicios|perguntas|tarefas|questões)\b"
+    r"|\b(?:répond(?:s|ez|re)|réso(?:us|lvez)|traite[rz]?|effectue[rz]?)\b[^.\n?]*\b(?:questions|tâches|problèmes|exercices)\b"
+    r"|\b(?:rispond(?:i|ete|ere)|risolv(?:i|ete)|svolgi)\b[^.\n?]*\b(?:domande|compiti|problemi|esercizi)\b"
+    r"|\bresolva\b[^.\n?]*\b(?:problemas|tarefas|exercícios)\b|\bbeantwoord\b[^.\n?]*\bvragen\b"
+    r"|\bodpowiedz\b[^.\n?]*\bpytania\b|\bsorular\w*\b[^.\n?]*\b(?:cevapla|yanıtla)\w*"
+    r"|\b(?:ответь|реши|выполни)(?:те)?\b[^.\n?]*\b(?:вопрос|задач|задани)\w*"
+    r"|(?:أجب|أجيبوا|أجيبي|حل|أكمل|نفذ)\b[^.\n؟]{0,40}(?:أسئلة|مهام|مسائل)"
+    r"|(?:回答|解决|完成|解答).{0,12}(?:问题|任务|题|問題)|(?:質問|問題|問い|課題|タスク).{0,8}(?:答え|解|回答)"
+    r"|(?:질문|문제|과제|작업).{0,8}(?:답|해결|풀|수행)",
     re.IGNORECASE,
 )
 _ANNOUNCEMENT = re.compile(
@@ -65,6 +80,7 @@ _ANNOUNCEMENT = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$", re.IGNORECASE)
+_CHOOSE = re.compile(r"\W*(?:choose|select|pick|tick|mark|which)\b", re.IGNORECASE)
 # "Translate the following questions" is one task about questions.
 _MAKES_ITEMS = re.compile(
     r"\b(?:write|create|generate|make|design|prepare)\b[^.\n?]*\b(?:quiz|questions?|survey|form|test)\b",
@@ -72,7 +88,20 @@ _MAKES_ITEMS = re.compile(
 )
 _ABOUT_ANSWERS = re.compile(
     r"\b(?:answers?|each|all (?:questions|tasks|parts|of)|every|both|respond|reply|replies|responses?|number your|"
-    r"numbered|antworte[nt]?|jeweils|responde|réponds)\b",
+    r"numbered|antworte[nt]?|jeweils|respond[ae]|répond(?:s|ez)|respostas?|respuestas?|réponses?|rispost[ae]|"
+    r"rispondi|ответ\w*|ответь(?:те)?)\b|(?:ال)?إجاب|أجب|回答|答え|答案|답",
+    re.IGNORECASE,
+)
+# The words of an instruction at the end that holds for all tasks.
+_ABOUT_ALL = re.compile(
+    r"\b(?:answers|each|all|every|both|separately|in order|one line|number your|numbered|responses|replies|alle|"
+    r"jede[nrs]?|jeweils|chacune?|chaque|toutes?|tous|cada|todas|todos|ogni|tutte|кажд\w+|все[хм]?)\b"
+    r"|كل|每|各|分别|逐|それぞれ|すべて|각|모두",
+    re.IGNORECASE,
+)
+_THANKS = re.compile(
+    r"\W*(?:thanks|thank you|thx|many thanks|cheers|best(?: regards| wishes)?|(?:kind |warm )?regards|sincerely|danke|"
+    r"vielen dank|viele grüße|merci|gracias|obrigad[oa]|grazie|спасибо|شكرا|ありがとう|谢谢|謝謝|감사)(?![\w'])",
     re.IGNORECASE,
 )
 _LONGEST_SENTENCE = 500
@@ -146,7 +175,14 @@ def announces_tasks(text: str) -> bool:
 
 def _announces(sentence: str) -> bool:
     # "Rank these questions:" is one task about questions.
-    return bool(_ANNOUNCED.search(sentence) or (_LISTED.search(sentence) and not _IMPERATIVE.match(sentence)))
+    is_listed = _LISTED.search(sentence) and not _IMPERATIVE.match(sentence)
+    return bool((_ANNOUNCED.search(sentence) or is_listed) and not _CHOOSE.match(sentence))
+
+
+def asks_for_all(text: str) -> bool:
+    """Whether `text` ends by asking that the tasks that follow be done."""
+    last = last_sentence(text)
+    return announces_tasks(text) and bool(opens_as_request(last) or _PLEA.search(last))
 
 
 def without_announcement(text: str) -> str:
@@ -189,6 +225,16 @@ def is_question(text: str) -> bool:
 def is_about_answers(text: str) -> bool:
     """Whether `text` says how to answer, rather than asking something new."""
     return bool(_ABOUT_ANSWERS.search(text)) and not _QUESTION_END.search(text)
+
+
+def is_about_all(text: str) -> bool:
+    """Whether `text` says how to answer several tasks."""
+    return bool(_ABOUT_ALL.search(text)) and not _QUESTION_END.search(text) and len(text) < _LONGEST_SENTENCE
+
+
+def is_thanks(text: str) -> bool:
+    """Whether `text` is how a letter ends."""
+    return bool(_THANKS.match(text)) and len(text) < _LONGEST_SENTENCE
 
 
 def points_back(text: str) -> bool:

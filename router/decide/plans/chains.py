@@ -99,6 +99,27 @@ def best_chains(
     return tuple(sorted(found)[:most])
 
 
+def best_in_stages(stages: Sequence[Sequence[Link]], most: int = 1) -> tuple[Chained, ...]:
+    """The `most` chains of least loss with one card of each stage, best first, where each card reads all that the one
+    before it writes. A card may stand in several stages. Equal losses are in the order of the ids.
+
+    Exact: of the chains that end at one card, only the `most` best can begin one of the `most` best.
+    """
+    ending: list[tuple[Link, list[Chained]]] = [(link, [Chained(link.loss, (link.card,))]) for link in stages[0]]
+    for following in stages[1:]:
+        # Most cards read and write the same, so that each combination is looked at once.
+        by_reads: dict[frozenset[str], list[Chained]] = {}
+        for link in following:
+            if link.reads not in by_reads:
+                before = (chain for one, chains in ending if one.writes <= link.reads for chain in chains)
+                by_reads[link.reads] = heapq.nsmallest(most, before)
+        ending = [
+            (link, [Chained(chain.loss + link.loss, (*chain.cards, link.card)) for chain in by_reads[link.reads]])
+            for link in following
+        ]
+    return tuple(heapq.nsmallest(most, (chain for _, chains in ending for chain in chains)))
+
+
 def _least_rest(
     links: Sequence[Link], after: Mapping[str, Sequence[str]], ends: Collection[str], greatest: int
 ) -> list[dict[str, float]]:

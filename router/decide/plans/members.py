@@ -15,7 +15,8 @@ from router.cards.catalog import Catalog
 from router.decide.fields import OF_A_REQUEST, DecisionInputs
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
-from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
+from router.decide.plans.chains import Link, best_in_stages
+from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments, Stage
 from router.decide.ranking import Order
 from router.types import Doubles, Forecast, Indices, Mask
 
@@ -27,10 +28,15 @@ _PASSING: WeakKeyDictionary[Catalog, dict[tuple[Limit, bool], Mask]] = WeakKeyDi
 
 
 class Exempt(NamedTuple):
-    """A limit that a member of a chain need not meet: the kind of content that an earlier stage has converted."""
+    """A limit that a member of a chain need not meet: the kind of content that an earlier stage has converted, or the
+    client's words, which a card that only converts does not read.
+    """
 
     field: str
     value: str
+
+
+_ONLY_CONVERTS = frozenset({Exempt("consumes", "text")})
 
 
 class Members(Struct, frozen=True):
@@ -126,23 +132,41 @@ class Chooser:
         return tuple(calls), ""
 
     def _chain(self, plan: Chain) -> Members:
-        calls: list[int] = []
+        """The cards of least total score by which each stage reads what the one before it writes."""
         exempt: list[frozenset[Exempt]] = []
         converted: frozenset[Exempt] = frozenset()
+        stages: list[list[Link]] = []
         for stage in plan.stages:
-            exempt.append(converted)
-            if stage.card is not None:
-                calls.append(_position(self._catalog, stage.card))
-            else:
-                found = self._best(1, Order(self._score, ~self._without(converted)), ())
-                if not found:
-                    return Members(problem=f"no card passes the limits of the stage from {stage.consumes}")
-                calls += found
+            is_last = stage is plan.stages[-1]
+            exempt.append(converted if is_last or stage.consumes == "text" else converted | _ONLY_CONVERTS)
+            stages.append(self._links(stage, exempt[-1], is_last=is_last))
+            if not stages[-1]:
+                return Members(problem=f"no card passes the limits of the stage from {stage.consumes}")
             if stage.consumes != "text":
                 converted |= {Exempt("modality", stage.consumes)}
+        found = best_in_stages(stages)
+        if not found:
+            return Members(problem="no card reads what the cards of the stage before it write")
+        calls = [_position(self._catalog, name) for name in found[0].cards]
         if problem := self._needless_stage(plan, calls):
             return Members(problem=problem, needless=True)
         return Members(tuple(calls), exempt=tuple(exempt))
+
+    def _links(self, stage: Stage, exempt: frozenset[Exempt], *, is_last: bool) -> list[Link]:
+        """The cards that may do a stage: the named one, which reads and writes what the file says, or all that pass the
+        limits and state that they do.
+        """
+        reads, writes = frozenset((stage.consumes, "text")), frozenset((stage.produces,))
+        if stage.card is not None:
+            return [Link(self._catalog.named(stage.card).id, reads, writes, 0.0)]
+        found: list[Link] = []
+        for position in Order(self._score, ~self._without(exempt)).whole.tolist():
+            card = self._catalog[position]
+            does = stage.consumes in card.reads and stage.produces in card.writes
+            # The client's words go to the last one.
+            if does and not (is_last and "text" not in card.reads):
+                found.append(Link(card.id, frozenset(card.reads), writes, float(self._score[position])))
+        return found
 
     def _needless_stage(self, plan: Chain, calls: Sequence[int]) -> str:
         """Why the card of the last stage answers better without those before: it reads what they convert. Another one

@@ -68,3 +68,17 @@ def test_a_chain_may_name_a_card_that_reads_images_for_what_another_has_describe
 def test_a_card_may_read_its_own_thoughts() -> None:
     decision = described([SEER, EYES], [0.9, 0.5], Stage("text", "text", prompt="Plan."), Stage("text", "text"))
     assert "plan/describe" not in decision.rejections
+
+
+def test_a_card_that_only_transcribes_does_not_answer_and_one_that_reads_no_text_is_not_asked() -> None:
+    ocr = card("ocr", modalities=["text", "image"], consumes=["image"], produces=["text"])
+    decision = described([ocr, card("blind")], [0.9, 0.4], *DESCRIBED, plan="describe")
+    assert isinstance(decision.plan, ComposedPlan)
+    assert decision.plan.members == ("ocr", "blind")
+
+
+def test_a_stage_takes_only_cards_that_write_what_it_produces() -> None:
+    painter = card("painter", modalities=["text", "image"], produces=["image"])
+    decision = described([painter, EYES, card("blind")], [0.9, 0.2, 0.4], *DESCRIBED, plan="describe")
+    assert isinstance(decision.plan, ComposedPlan)
+    assert decision.plan.members[0] == "eyes"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cards import Card
-from router.decide.plans.chains import Chained, Link, as_stages, best_chains, links_of
+from router.decide.plans.chains import Chained, Link, as_stages, best_chains, best_in_stages, links_of
 
 KINDS = ("text", "image", "audio", "json")
 
@@ -55,6 +55,16 @@ def test_the_best_chains_are_those_of_brute_force(
     stages = (least, greatest)
     found = [chain.cards for chain in best_chains(links, reads, writes, most, stages)]
     assert found == by_brute_force(links, reads, writes, most, stages)
+
+
+@given(st.lists(link_lists, min_size=1, max_size=3), st.integers(1, 5))
+def test_the_best_chains_through_given_stages_are_those_of_brute_force(stages: list[list[Link]], most: int) -> None:
+    fitting = (
+        Chained(math.fsum(each.loss for each in chain), tuple(each.card for each in chain))
+        for chain in itertools.product(*stages)
+        if all(one.writes <= two.reads for one, two in itertools.pairwise(chain))
+    )
+    assert best_in_stages(stages, most) == tuple(sorted(fitting)[:most])
 
 
 def test_an_image_is_read_before_the_best_text_only_card_answers() -> None:
