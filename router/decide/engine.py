@@ -24,12 +24,11 @@ from router.decide.goals import assumptions, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, Totals, totals_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
-from router.decide.plans.catalog import NO_PLANS, Plans
-from router.decide.plans.forecast.columns import Columns
+from router.decide.plans.catalog import NO_PLANS, Plans, SelectedPlans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.shape import cards_named_in
-from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
+from router.decide.plans.spec import KINDS, PREFIX
 from router.decide.policy import Policy
 from router.decide.ranking import (
     AVAILABLE,
@@ -118,17 +117,7 @@ def decide(
     named = _named_plans(policy, request_context, plans)
     rows = None
     if named:
-        rows = _plan_rows(
-            [plans.named(name) for name in named],
-            features,
-            inputs,
-            policy,
-            combined,
-            results,
-            parts,
-            request_context,
-            plans.columns,
-        )
+        rows = _plan_rows(plans.selected(named), features, inputs, policy, combined, results, parts, request_context)
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
@@ -193,7 +182,7 @@ def _named_plans(policy: Policy, request_context: RequestContext, plans: Plans) 
 
 
 def _plan_rows(
-    specs: Sequence[PlanSpec],
+    plans: SelectedPlans,
     features: Features,
     inputs: DecisionInputs,
     policy: Policy,
@@ -201,7 +190,6 @@ def _plan_rows(
     results: Sequence[LimitResult],
     parts: Mapping[str, Doubles],
     request_context: RequestContext,
-    columns: Columns,
 ) -> PlanRows:
     """The plans with their members among the cards that pass `results`, by the policy's own score."""
     kept, lenient = request_context.kept, policy.unknown == "allow"
@@ -209,14 +197,13 @@ def _plan_rows(
         kept = None
     score = functools.partial(_policy_score, inputs, policy, flags, parts)
     return PlanRows(
-        specs,
+        plans,
         features,
         inputs,
         Weights(flags.goals, policy.mistake_usd),
         Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
         first=None if kept is None else inputs.catalog.position(predecessor(inputs.catalog, kept) or kept),
         unknown_passes=lenient,
-        columns=columns,
     )
 
 

@@ -16,6 +16,17 @@ from router.errors import ConfigurationError, FileError, UnknownModelError, did_
 from router.formats.yaml.file import convert, read_mapping, yaml_files
 from router.formats.yaml.parsed import KeyPath
 
+_MOST_SELECTED = 256
+"""Policies, and keys that cards are hidden from, have few plans each."""
+
+
+class SelectedPlans:
+    """Plans that are compared with each other and with the cards. What depends on no request is bound to it once."""
+
+    def __init__(self, plans: Sequence[PlanSpec], columns: Columns = NO_COLUMNS) -> None:
+        self.plans, self.columns = tuple(plans), columns
+        self.names = tuple(plan.name for plan in plans)
+
 
 class Plans(Mapping[str, PlanSpec]):
     """The plans by id, in the order of their ids, and what those achieved that were measured."""
@@ -24,6 +35,7 @@ class Plans(Mapping[str, PlanSpec]):
         self._plans = {plan.id: plan for plan in sorted(plans, key=lambda plan: plan.id)}
         self.columns = columns
         self.ids = tuple(self._plans)
+        self._selected: dict[tuple[str, ...], SelectedPlans] = {}
 
     def __getitem__(self, name: str) -> PlanSpec:
         return self._plans[name]
@@ -37,6 +49,15 @@ class Plans(Mapping[str, PlanSpec]):
     def with_columns(self, columns: Columns) -> Plans:
         """These plans, forecast by these columns where they fit."""
         return Plans(tuple(self.values()), columns)
+
+    def selected(self, names: tuple[str, ...]) -> SelectedPlans:
+        """The plans with these ids, in their order; the same object each time. Raises UnknownModelError."""
+        found = self._selected.get(names)
+        if found is None:
+            if len(self._selected) >= _MOST_SELECTED:
+                self._selected.clear()
+            found = self._selected[names] = SelectedPlans([self.named(name) for name in names], self.columns)
+        return found
 
     def named(self, name: str) -> PlanSpec:
         """The plan with this id, with or without `plan/`. Raises UnknownModelError with the most similar id."""

@@ -106,21 +106,20 @@ class Chooser:
         # A member that fails a limit rejects the plan with its own reason.
         if lead <= plan.margin or not all(map(self._mask(Best()).item, calls)):
             return Members(ranked)
-        first = self._catalog.ids[ranked[0]]
-        problem = f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"
+        problem = leads_by(self._catalog.ids[ranked[0]], lead, plan)
         return Members(ranked, problem=problem, needless=True)
 
     def _filled(self, stated: Sequence[Member]) -> tuple[tuple[int, ...], str]:
-        named = [_position(self._catalog, member) for member in stated if isinstance(member, str)]
+        named = [position_of(self._catalog, member) for member in stated if isinstance(member, str)]
         taken = list(named)
         calls: list[int] = []
         for member in stated:
             if isinstance(member, str):
-                calls.append(_position(self._catalog, member))
+                calls.append(position_of(self._catalog, member))
                 continue
             found = self._best(member.best, self._passing_in_order(member), taken)
             if len(found) < member.best:
-                return (), f"best {_words(member)}: {len(found)} of {member.best} cards pass the limits"
+                return (), too_few(member, len(found))
             taken += found
             calls += found
         return tuple(calls), ""
@@ -132,9 +131,9 @@ class Chooser:
         for stage in plan.stages:
             exempt.append(converted)
             if stage.card is not None:
-                calls.append(_position(self._catalog, stage.card))
+                calls.append(position_of(self._catalog, stage.card))
             else:
-                found = self._best(1, Order(self._score, ~self._without(converted)), ())
+                found = self._best(1, Order(self.score, ~self._without(converted)), ())
                 if not found:
                     return Members(problem=f"no card passes the limits of the stage from {stage.consumes}")
                 calls += found
@@ -208,12 +207,17 @@ class Chooser:
         """The cards that pass the limits of a member, by score."""
         ranked = self._ranked_by.get(member.limits)
         if ranked is None:
-            ranked = self._ranked_by[member.limits] = Order(self._score, ~self._mask(member))
+            ranked = self._ranked_by[member.limits] = Order(self.score, ~self._mask(member))
         return ranked
 
     @functools.cached_property
-    def _score(self) -> Doubles:
+    def score(self) -> Doubles:
+        """The policy's score, `(cards,)`."""
         return self._make_score()
+
+    def rejected(self, limits: Sequence[tuple[str, ...]]) -> Mask:
+        """The cards that cannot be members with these limits, `(limits, cards)`."""
+        return ~np.array([self._mask(Best(limits=each)) for each in limits])
 
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)
@@ -244,10 +248,18 @@ class Chooser:
         return ~rejected
 
 
-def _position(catalog: Catalog, name: str) -> int:
+def position_of(catalog: Catalog, name: str) -> int:
+    """The position of the card that a plan names."""
     # Plans are loaded with the catalogue, which has every card that they name.
     return catalog.ids.index(catalog.named(name).id)
 
 
-def _words(member: Best) -> str:
-    return f"{member.best} with {','.join(member.limits)}" if member.limits else str(member.best)
+def too_few(member: Best, found: int) -> str:
+    """The problem of a plan of which only so many cards may be this member."""
+    words = f"{member.best} with {','.join(member.limits)}" if member.limits else str(member.best)
+    return f"best {words}: {found} of {member.best} cards pass the limits"
+
+
+def leads_by(first: str, lead: float, plan: Reroute) -> str:
+    """The problem of a plan whose best member by forecast answers alone."""
+    return f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"

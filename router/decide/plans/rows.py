@@ -16,7 +16,9 @@ from router.decide import goals
 from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
-from router.decide.plans.forecast.columns import MEASURED_KINDS, NO_COLUMNS, Columns
+from router.decide.plans.catalog import SelectedPlans
+from router.decide.plans.compiled import Found, compiled_plans
+from router.decide.plans.forecast.columns import MEASURED_KINDS
 from router.decide.plans.forecast.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, Price, figures_of
@@ -63,7 +65,7 @@ class PlanRows:
 
     def __init__(
         self,
-        plans: Sequence[PlanSpec],
+        plans: SelectedPlans,
         features: Features,
         inputs: DecisionInputs,
         weights: Weights,
@@ -71,27 +73,37 @@ class PlanRows:
         *,
         first: int | None,
         unknown_passes: bool,
-        columns: Columns = NO_COLUMNS,
         constants: Constants = CONSTANTS,
     ) -> None:
-        """`columns` are those of plans that were measured; `first` is the position of the card that a kept conversation
-        begins with, None where none is kept.
-        """
+        """`first` is the position of the card that a kept conversation begins with, None where none is kept."""
         self._inputs, self._weights, self._unknown_passes = inputs, weights, unknown_passes
         self._cards = len(inputs.catalog)
         # The forecasts of the cards, and beside them room for those of the plans.
-        self._columns = np.full((len(_FIGURES), self._cards + len(plans)), np.nan)
+        self._columns = np.full((len(_FIGURES), self._cards + len(plans.plans)), np.nan)
         self._columns[:, : self._cards] = _columns_of(inputs.forecast)
         prices = inputs.catalog.columns.input_price_usd_per_mtok
         self._costs = Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)
-        self._constants, self._measured = constants, columns
-        price = self._price()
-        self.rows = tuple(self._row(plan, features, chooser, first, price) for plan in plans)
-        self.ids = (*inputs.catalog.ids, *(row.spec.name for row in self.rows))
+        self._constants, self._measured = constants, plans.columns
+        self._names, price = plans.names, self._price()
+        problems = [impossible(plan, features) for plan in plans.plans]
+        compiled = compiled_plans(plans.plans, inputs.catalog, constants, plans)
+        found: Mapping[int, Found] = {}
+        if compiled is not None:
+            possible = [number for number, problem in enumerate(problems) if not problem]
+            found = compiled(possible, chooser, self._costs, price)
+        self.rows = tuple(
+            [
+                self._impossible(plan, problem, features)
+                if problem
+                else self._row(plan, found.get(number), features, chooser, first, price)
+                for number, (plan, problem) in enumerate(zip(plans.plans, problems, strict=True))
+            ]
+        )
+        self.ids = inputs.catalog.ids + self._names
 
     def position(self, name: str) -> int | None:
         """The position of a plan's row; None for another name."""
-        return next((self._cards + n for n, row in enumerate(self.rows) if row.spec.name == name), None)
+        return self._cards + self._names.index(name) if name in self._names else None
 
     def results(self, results: Sequence[LimitResult]) -> list[LimitResult]:
         """The limits evaluated on cards and plans, and first whether a plan is possible."""
@@ -189,28 +201,32 @@ class PlanRows:
         assert figures is not None
         return figures.answerer
 
+    @staticmethod
+    def _impossible(spec: PlanSpec, problem: str, features: Features) -> Row:
+        is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
+        return Row(spec, Members(needless=is_needless), problem, None)
+
     def _row(
         self,
         spec: PlanSpec,
+        found: Found | None,
         features: Features,
         chooser: Chooser,
         first: int | None,
         price: Price,
     ) -> Row:
-        problem = impossible(spec, features)
-        if problem:
-            is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
-            return Row(spec, Members(needless=is_needless), problem, None)
-        members = chooser.members(spec)
+        members, figures = (chooser.members(spec), None) if found is None else found
         if members.problem:
             return Row(spec, members, members.problem, None)
+        problem = ""
         if first is not None and members.calls[0] != first:
             problem = f"the conversation's card {self._inputs.catalog.ids[first]} is not the plan's first member"
         column = None
         if self._measured and isinstance(spec, MEASURED_KINDS):
             ids = self._inputs.catalog.ids
             column = self._measured.of(spec, tuple([ids[card] for card in members.calls]))
-        figures = figures_of(spec, members, self._costs, price, self._constants, column)
+        if figures is None or column is not None:
+            figures = figures_of(spec, members, self._costs, price, self._constants, column)
         if not problem and isinstance(spec, Panel):
             problem = self._too_much_to_read(members, features)
         if not problem and spec.caps.usd is not None and figures.most_cost_usd > spec.caps.usd:
