@@ -201,7 +201,8 @@ static void count_votes(Planned *plan)
 {
     const Plans *plans = plan->plans;
     int members = plan->asked, patterns = 1 << members, sums = 1 + 3 * members, strongest = 0;
-    double mean = 0.0, chance[MOST_VOTERS], wrong[MOST_NODES][MOST_VOTERS];
+    double mean = 0.0, chance[MOST_VOTERS];
+    double wrong[MOST_NODES][MOST_VOTERS], expected[MOST_NODES][MOST_VOTERS];
     for (int member = 1; member < members; member++)
         if (plan->column[0][member] > plan->column[0][strongest])
             strongest = member;
@@ -215,6 +216,12 @@ static void count_votes(Planned *plan)
         double joint[1 << MOST_VOTERS], states[1 << MOST_VOTERS];
         for (int member = 0; member < members; member++) {
             chance[member] = clipped(plan->column[number][member]);
+            /* Of the further columns each changes one member. */
+            if (number && plan->column[number][member] == plan->column[0][member]) {
+                for (long node = 0; node < plans->nodes; node++)
+                    wrong[node][member] = expected[node][member];
+                continue;
+            }
             double quantile = interpolated(chance[member], plans->cdf, plans->grid, plans->points), on_average = 0.0;
             for (long node = 0; node < plans->nodes; node++) {
                 wrong[node][member] = normal_of(plans, (quantile + spread * plans->node[node]) / rest);
@@ -225,6 +232,8 @@ static void count_votes(Planned *plan)
             for (long node = 0; node < plans->nodes; node++)
                 wrong[node][member] *= scale;
         }
+        if (number == 0)
+            memcpy(expected, wrong, sizeof expected);
         for (long node = 0; node < plans->nodes; node++) {
             int made = 1;
             for (int member = 0; member < members; member++) {

@@ -17,7 +17,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.decide.exploration.drawing import Asked, Scored, explore
 from router.decide.exploration.rule import Draw
-from router.decide.fallbacks import fallbacks_of
+from router.decide.fallbacks import fallbacks_among, fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import assumptions, loss_weight, parts_of
@@ -45,7 +45,7 @@ from router.decide.ranking import (
 from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Mask, Plan, SinglePlan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Indices, Mask, Plan, SinglePlan
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -227,12 +227,23 @@ def _plan(catalog: Catalog, rows: PlanRows | None, order: Order, score: Doubles,
     chosen = order.ahead.item(0)
     if rows is None:
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, fallbacks, needed))
-    cards = order.whole[order.whole < len(catalog)]
     if chosen < len(catalog):
-        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, Order.stated(cards, score), fallbacks, needed))
-    members = rows.members_of(chosen)
-    others = np.concatenate(([rows.answerer(chosen)], cards[(cards[:, None] != members).all(axis=1)]))
-    return rows.composed(chosen, fallbacks_of(catalog, Order.stated(others, score), fallbacks, needed))
+        return SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, chosen, (chosen,), fallbacks, needed))
+    members, answerer = rows.members_of(chosen), rows.answerer(chosen)
+    return rows.composed(chosen, _fallbacks(catalog, order, answerer, members, fallbacks, needed))
+
+
+def _fallbacks(
+    catalog: Catalog, order: Order, first: int, tried: Sequence[int], count: int, needed: int
+) -> tuple[str, ...]:
+    """The fallbacks of the card `first` among the cards of an order with plans, without those that were tried."""
+
+    def among(ranked: Indices, *, is_whole: bool) -> tuple[str, ...] | None:
+        cards = [card for card in ranked.tolist() if card < len(catalog) and card not in tried]
+        return fallbacks_among(catalog, np.array([first, *cards]), count, needed, is_whole=is_whole)
+
+    found = among(order.ahead, is_whole=len(order) <= len(order.ahead))
+    return among(order.whole, is_whole=True) or () if found is None else found
 
 
 def _assumed(
@@ -377,6 +388,8 @@ def _binding(results: Sequence[LimitResult], chosen: int, pick: Pick) -> tuple[s
     fails = _fails(results)
     # What makes a plan impossible is no limit that could be lifted.
     lifted = [number for number in np.flatnonzero(fails.any(axis=1)).tolist() if results[number].limit is not POSSIBLE]
+    if not lifted:
+        return ()
     counts = fails.sum(axis=0)
     fail, one_fails = counts > 0, counts == 1
     texts = []

@@ -102,7 +102,7 @@ _JOINING = ("", "and", "also", "and also", "then")
 
 def instruction_blocks(text: str) -> Marked | None:
     """`[INST] … [/INST]`: the last group that stands together; groups before it are answered examples."""
-    blocks = list(_BLOCK.finditer(text))
+    blocks = list(_BLOCK.finditer(text)) if "[/" in text else []
     if len(blocks) < 2:
         return None
     first = 0
@@ -121,6 +121,8 @@ def instruction_blocks(text: str) -> Marked | None:
 
 def tags(text: str) -> Marked | None:
     """`<task>…</task>`, `<question id="1">…</question>` and their like."""
+    if "</" not in text:
+        return None
     found = list(_TAG.finditer(text))
     kinds = {match[1].lower() for match in found}
     if len(found) < 2 or len(kinds) != 1:
@@ -201,6 +203,8 @@ def _begins_paragraph(text: str, start: int) -> bool:
 
 def headings(text: str) -> Marked | None:
     """Requests under headings of one level, with which the text begins; not the sections of one prompt."""
+    if "#" not in text:
+        return None
     found = found_at(_HEADING, text)
     if len(found) < 2 or text[: found[0].start()].strip() or len({match["level"] for match in found}) > 1:
         return None

@@ -11,10 +11,12 @@ import msgspec
 from router.cards.catalog import Catalog
 from router.decide.plans.checks import problems_of, unknown_cards
 from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
+from router.decide.plans.possible import impossible, impossible_for_text, is_plain
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean, excerpt
 from router.formats.yaml.file import convert, read_mapping, yaml_files
 from router.formats.yaml.parsed import KeyPath
+from router.types import Features
 
 _MOST_SELECTED = 256
 """Policies, and keys that cards are hidden from, have few plans each."""
@@ -26,6 +28,13 @@ class SelectedPlans:
     def __init__(self, plans: Sequence[PlanSpec], columns: Columns = NO_COLUMNS) -> None:
         self.plans, self.columns = tuple(plans), columns
         self.names = tuple(plan.name for plan in plans)
+        self._for_text = tuple(impossible_for_text(plan) for plan in plans)
+
+    def impossible(self, features: Features) -> tuple[str, ...]:
+        """Why each plan cannot answer the request, whatever the cards are; empty where it can."""
+        if is_plain(features):
+            return self._for_text
+        return tuple(impossible(plan, features) for plan in self.plans)
 
 
 class Plans(Mapping[str, PlanSpec]):

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import OF_A_REQUEST, DecisionInputs
+from router.decide.fields import CHANGING, OF_A_REQUEST, DecisionInputs, once
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
@@ -215,9 +215,27 @@ class Chooser:
         """The policy's score, `(cards,)`."""
         return self._make_score()
 
-    def rejected(self, limits: Sequence[tuple[str, ...]]) -> Mask:
+    def rejected(self, limits: tuple[tuple[str, ...], ...]) -> Mask:
         """The cards that cannot be members with these limits, `(limits, cards)`."""
-        return ~np.array([self._mask(Best(limits=each)) for each in limits])
+        of_facts, changing = once(
+            self._catalog, (limits, self._unknown_passes), lambda: self._rejected_by_facts(limits)
+        )
+        rejected: Mask = of_facts | ~self._mask(Best())
+        for row, limit in changing:
+            rejected[row] |= ~self._passing(limit)
+        return rejected
+
+    def _rejected_by_facts(self, limits: tuple[tuple[str, ...], ...]) -> tuple[Mask, list[tuple[int, Limit]]]:
+        """The cards that limits on facts reject, `(limits, cards)`, and the other limits, each with its row."""
+        rejected = np.zeros((len(limits), len(self._catalog)), dtype=np.bool_)
+        changing = []
+        for row, texts in enumerate(limits):
+            for limit in parse_flags(",".join(texts)).limits:
+                if limit.field in CHANGING:
+                    changing.append((row, limit))
+                else:
+                    rejected[row] |= ~self._passing(limit)
+        return rejected, changing
 
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)
