@@ -95,7 +95,7 @@ def load(extension: Path) -> Any:
 def fuzz(extension: Any, seconds: float, seed: int) -> int:
     """Call everything for so long; returns the number of calls."""
     given, end, calls = _Given(random.Random(seed)), time.monotonic() + seconds, 0
-    stages = (_pieces, _table, _prompts, _reading, _projection, _choice)
+    stages = (_pieces, _table, _prompts, _reading, _projection, _choice, _plans)
     while time.monotonic() < end:
         for name in ("baseline", "avx2"):
             with contextlib.suppress(ValueError):
@@ -313,6 +313,48 @@ def _choice(extension: Any, given: _Given) -> None:
         weight,
         given.chance.choice((-1.0, 0.5)),
     )
+
+
+def _plans(extension: Any, given: _Given) -> None:
+    cards, count, masks = given.size(), given.size(8), given.chance.choice((1, 2, 16, 17, 0))
+    stated = given.numbers.integers(-1, max(cards, 1) + (given.chance.random() < 0.1), size=(given.size(12) + 3, 3))
+    stated[:, 1] = given.numbers.integers(1, 4, size=len(stated))
+    stated[:, 2] = given.numbers.integers(0, max(masks, 1), size=len(stated))
+    plans = given.numbers.integers(1, 6, size=(count, 7))
+    plans[:, 0] = given.numbers.integers(0, 6, size=count)
+    plans[:, 1:3] = given.numbers.integers((0, 1), (3, 4), size=(count, 2))
+    plans[:, 4] = given.numbers.integers(1, 3, size=count)
+    plans[:, 6] = given.numbers.integers(0, 50, size=count)
+    if given.chance.random() < 0.2 and plans.size:
+        plans.flat[given.chance.randrange(plans.size)] = given.chance.choice((-1, 0, 7, 17, 2**62, -(2**63)))
+    if given.chance.random() < 0.1:
+        stated.flat[given.chance.randrange(stated.size)] = given.chance.choice((-2, 17, 2**62, -(2**63)))
+    points, latents = given.chance.choice((1, 2, 4097)), given.chance.choice((0, 1, 13))
+    nodes = given.chance.choice((0, 1, 11, 16, 17))
+    bound = extension.Plans(
+        given.array("i8", cards),
+        masks,
+        plans,
+        given.array("f8", count, 4),
+        stated,
+        given.array("f8", given.chance.choice((100, 3_000, 20_000))),
+        given.array("f8", 5),
+        np.sort(given.array("f8", points)),
+        np.sort(given.array("f8", points)),
+        given.array("f8", nodes),
+        given.array("f8", nodes),
+        np.sort(given.array("f8", latents)),
+        given.array("f8", latents),
+    )
+    for _ in range(3):
+        wanted = tuple(given.chance.choice((number, number, number, -1, 99)) for number in range(count))
+        arrays = tuple(given.array("f8", cards) for _ in range(11 if given.chance.random() > 0.02 else 10))
+        money = (1.0, given.chance.uniform(0, 2), 1.0, given.chance.choice((0.0, 1e-6, np.nan)), 1.0)
+        rejected = given.array("?", masks, cards)
+        with contextlib.suppress(ValueError):
+            bound.expected(wanted, given.array("f8", cards), rejected, arrays, *money)
+        with contextlib.suppress(ValueError):
+            bound.expected(tuple(range(count)), given.array("f8", cards), rejected, arrays, *money)
 
 
 if __name__ == "__main__":

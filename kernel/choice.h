@@ -111,9 +111,30 @@ static inline int precedes(double value, double other)
     return value < other || (value == value && other != other);
 }
 
+/* Write the positions of the `room` least values that are not rejected, in order, and the values; returns how many.
+ * Equal ones are in the order of their positions, and what is no number comes last. */
+static long least_of(const double *values, const unsigned char *rejected, long count, long room, int64_t *best, double *kept)
+{
+    long found = 0;
+    for (long i = 0; i < count; i++) {
+        double value = values[i];
+        if (rejected[i] || room == 0)
+            continue;
+        if (found == room && !precedes(value, kept[found - 1]))
+            continue;
+        long place = found < room ? found++ : found - 1;
+        for (; place > 0 && precedes(value, kept[place - 1]); place--) {
+            kept[place] = kept[place - 1];
+            best[place] = best[place - 1];
+        }
+        kept[place] = value;
+        best[place] = i;
+    }
+    return found;
+}
+
 /* first_of(values (n,), rejected bool (n,), out int64 (at most MOST_RANKED,)) -> how many positions were written: those
- * of the least values that are not rejected, in order; None where the arrays have another form. Equal ones are in the
- * order of their positions, and what is no number comes last. */
+ * of the least values that are not rejected, in order; None where the arrays have another form. */
 static PyObject *first_of(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
 {
     (void)module;
@@ -128,25 +149,8 @@ static PyObject *first_of(PyObject *module, PyObject *const *arguments, Py_ssize
         if (has_form(arguments[2], &out, 'q', -1, PyBUF_WRITABLE)) {
             Py_ssize_t room = out.len / 8;
             if (room <= MOST_RANKED) {
-                const double *of_cards = values.buf;
-                const unsigned char *is_rejected = rejected.buf;
-                int64_t *best = out.buf;
                 double kept[MOST_RANKED];
-                found = 0;
-                for (Py_ssize_t i = 0; i < count; i++) {
-                    double value = of_cards[i];
-                    if (is_rejected[i] || room == 0)
-                        continue;
-                    if (found == room && !precedes(value, kept[found - 1]))
-                        continue;
-                    Py_ssize_t place = found < room ? found++ : found - 1;
-                    for (; place > 0 && precedes(value, kept[place - 1]); place--) {
-                        kept[place] = kept[place - 1];
-                        best[place] = best[place - 1];
-                    }
-                    kept[place] = value;
-                    best[place] = i;
-                }
+                found = least_of(values.buf, rejected.buf, (long)count, (long)room, out.buf, kept);
             }
             PyBuffer_Release(&out);
         }

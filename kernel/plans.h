@@ -2,7 +2,6 @@
 #ifndef PULVINAR_PLANS_H
 #define PULVINAR_PLANS_H
 
-enum { MOST_CALLS = 16 };
 #define LEAST_CHANCE 1e-4
 #define GREATEST_CHANCE (1.0 - 1e-4)
 
@@ -73,6 +72,32 @@ static double harder(double first, double right, double wrong, const Acceptance 
     return first * if_right + (1.0 - first) * if_wrong;
 }
 
+/* The quality of members in turn, and where `asked` is given the probability that each but the last is not accepted; 0
+ * where Python raises an error. */
+static int cascade_column(const double *column, Py_ssize_t members, const double *prices, double correlation,
+                          double hardness, double separation, double threshold, double *asked, double *found)
+{
+    double following = clipped(column[members - 1]), quality = following;
+    for (Py_ssize_t step = members - 2; step >= 0; step--) {
+        double first = clipped(column[step]), right, wrong;
+        Acceptance accepted;
+        conditional(first, following, correlation, &right, &wrong);
+        if (!accept(first, right, wrong, prices[step + 1], separation, threshold, &accepted))
+            return 0;
+        if (step < members - 2)
+            conditional(first, clipped(quality), correlation, &right, &wrong);
+        quality = mixed(first, right, wrong, &accepted) - harder(first, right, wrong, &accepted, hardness);
+        /* The root of a negative number, for which Python raises an error. */
+        if (quality != quality)
+            return 0;
+        if (asked != NULL)
+            asked[step] = 1.0 - first * accepted.if_right - (1.0 - first) * accepted.if_wrong;
+        following = first;
+    }
+    *found = quality;
+    return 1;
+}
+
 /* The numbers of a tuple or list; -1 without an exception for another object, another item, or too many. */
 static Py_ssize_t floats_of(PyObject *object, double *out)
 {
@@ -121,27 +146,12 @@ static PyObject *cascade(PyObject *module, PyObject *const *arguments, Py_ssize_
     PyObject *result = PyList_New(0);
     int known = 1, made = result != NULL;
     for (Py_ssize_t number = 0; known && made && number < columns; number++) {
-        if (floats_of(PyList_GetItem(arguments[0], number), column) != members) {
-            known = 0;
+        double quality;
+        known = floats_of(PyList_GetItem(arguments[0], number), column) == members &&
+                cascade_column(column, members, prices, numbers[0], numbers[1], numbers[2], numbers[3],
+                               number == 0 ? asked : NULL, &quality);
+        if (!known)
             break;
-        }
-        double following = clipped(column[members - 1]), quality = following;
-        for (Py_ssize_t step = members - 2; known && step >= 0; step--) {
-            double first = clipped(column[step]), right, wrong;
-            Acceptance accepted;
-            conditional(first, following, numbers[0], &right, &wrong);
-            known = accept(first, right, wrong, prices[step + 1], numbers[2], numbers[3], &accepted);
-            if (!known)
-                break;
-            if (step < members - 2)
-                conditional(first, clipped(quality), numbers[0], &right, &wrong);
-            quality = mixed(first, right, wrong, &accepted) - harder(first, right, wrong, &accepted, numbers[1]);
-            /* The root of a negative number, for which Python raises an error. */
-            known = quality == quality;
-            if (number == 0)
-                asked[step] = 1.0 - first * accepted.if_right - (1.0 - first) * accepted.if_wrong;
-            following = first;
-        }
         made = append(result, quality);
     }
     double reach = 1.0;

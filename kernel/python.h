@@ -96,6 +96,8 @@ PY_API PyObject *PyModuleDef_Init(PyModuleDef *);
 PY_API PyObject *PyObject_CallMethod(PyObject *, const char *, const char *, ...);
 PY_API int PyObject_GetBuffer(PyObject *, Py_buffer *, int);
 PY_API PyObject *PyTuple_GetItem(PyObject *, Py_ssize_t);
+PY_API PyObject *PyTuple_New(Py_ssize_t);
+PY_API int PyTuple_SetItem(PyObject *, Py_ssize_t, PyObject *);
 PY_API Py_ssize_t PyTuple_Size(PyObject *);
 PY_API PyObject *PyType_FromModuleAndSpec(PyObject *, PyType_Spec *, PyObject *);
 PY_API unsigned long PyType_GetFlags(PyTypeObject *);

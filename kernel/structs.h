@@ -64,6 +64,23 @@ typedef struct {
     long price_step;
 } Request;
 
+enum { MOST_MASKS = 16, MOST_NODES = 16, MOST_VOTERS = 5, MOST_CALLS = 16 };
+enum { CASCADE, COMMITTEE, SAMPLES, PANEL, BEST_OF, REROUTE, PLAN_KINDS };
+/* Of a plan: its kind; the first of the members that it states and their number (the writer of a panel is the one after
+ * them); `n` or `handovers`; of samples how many are asked at once, and how many calls run at a time (0: one after the
+ * other); where its tables begin. */
+enum { PLAN_KIND, STATED, STATED_MEMBERS, TIMES, AT_ONCE, PARALLEL, TABLES, PLAN_INTEGERS };
+enum { SEPARATION, THRESHOLD, MARGIN, CAUGHT, PLAN_NUMBERS };
+/* Of a stated member: the card, or -1 and how many of the best ones that pass these limits. */
+enum { STATED_CARD, STATED_BEST, STATED_LIMITS, STATED_INTEGERS };
+enum { CORRELATION, HARDNESS, READABLE, MOVED, FORM_ERROR, PLAN_CONSTANTS };
+/* Plans on the cards of a catalogue. `models` has the same number for cards of one model. */
+typedef struct {
+    long cards, plans, masks, points, nodes, latents;
+    const int64_t *models, *plan, *stated;
+    const double *numbers, *tables, *constants, *grid, *cdf, *node, *node_weight, *latent_at, *latent;
+} Plans;
+
 typedef struct {
     void (*embed)(const Table *, const int64_t *ids, const float *weights, long count, float *out);
     void (*sum_of_grams)(const uint16_t *grams, long readings, const uint32_t *rows, long count, float *out);

@@ -17,19 +17,18 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.decide.exploration.drawing import Asked, Scored, explore
 from router.decide.exploration.rule import Draw
-from router.decide.fallbacks import fallbacks_of
+from router.decide.fallbacks import fallbacks_among, fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import assumptions, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, Totals, totals_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
-from router.decide.plans.catalog import NO_PLANS, Plans
-from router.decide.plans.forecast.columns import Columns
+from router.decide.plans.catalog import NO_PLANS, Plans, SelectedPlans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.shape import cards_named_in
-from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
+from router.decide.plans.spec import KINDS, PREFIX
 from router.decide.policy import Policy
 from router.decide.ranking import (
     AVAILABLE,
@@ -46,7 +45,7 @@ from router.decide.ranking import (
 from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Mask, Plan, SinglePlan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Indices, Mask, Plan, SinglePlan
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -118,17 +117,7 @@ def decide(
     named = _named_plans(policy, request_context, plans)
     rows = None
     if named:
-        rows = _plan_rows(
-            [plans.named(name) for name in named],
-            features,
-            inputs,
-            policy,
-            combined,
-            results,
-            parts,
-            request_context,
-            plans.columns,
-        )
+        rows = _plan_rows(plans.selected(named), features, inputs, policy, combined, results, parts, request_context)
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
@@ -193,7 +182,7 @@ def _named_plans(policy: Policy, request_context: RequestContext, plans: Plans) 
 
 
 def _plan_rows(
-    specs: Sequence[PlanSpec],
+    plans: SelectedPlans,
     features: Features,
     inputs: DecisionInputs,
     policy: Policy,
@@ -201,7 +190,6 @@ def _plan_rows(
     results: Sequence[LimitResult],
     parts: Mapping[str, Doubles],
     request_context: RequestContext,
-    columns: Columns,
 ) -> PlanRows:
     """The plans with their members among the cards that pass `results`, by the policy's own score."""
     kept, lenient = request_context.kept, policy.unknown == "allow"
@@ -209,14 +197,13 @@ def _plan_rows(
         kept = None
     score = functools.partial(_policy_score, inputs, policy, flags, parts)
     return PlanRows(
-        specs,
+        plans,
         features,
         inputs,
         Weights(flags.goals, policy.mistake_usd),
         Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
         first=None if kept is None else inputs.catalog.position(predecessor(inputs.catalog, kept) or kept),
         unknown_passes=lenient,
-        columns=columns,
     )
 
 
@@ -240,12 +227,23 @@ def _plan(catalog: Catalog, rows: PlanRows | None, order: Order, score: Doubles,
     chosen = order.ahead.item(0)
     if rows is None:
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, fallbacks, needed))
-    cards = order.whole[order.whole < len(catalog)]
     if chosen < len(catalog):
-        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, Order.stated(cards, score), fallbacks, needed))
-    members = rows.members_of(chosen)
-    others = np.concatenate(([rows.answerer(chosen)], cards[(cards[:, None] != members).all(axis=1)]))
-    return rows.composed(chosen, fallbacks_of(catalog, Order.stated(others, score), fallbacks, needed))
+        return SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, chosen, (chosen,), fallbacks, needed))
+    members, answerer = rows.members_of(chosen), rows.answerer(chosen)
+    return rows.composed(chosen, _fallbacks(catalog, order, answerer, members, fallbacks, needed))
+
+
+def _fallbacks(
+    catalog: Catalog, order: Order, first: int, tried: Sequence[int], count: int, needed: int
+) -> tuple[str, ...]:
+    """The fallbacks of the card `first` among the cards of an order with plans, without those that were tried."""
+
+    def among(ranked: Indices, *, is_whole: bool) -> tuple[str, ...] | None:
+        cards = [card for card in ranked.tolist() if card < len(catalog) and card not in tried]
+        return fallbacks_among(catalog, np.array([first, *cards]), count, needed, is_whole=is_whole)
+
+    found = among(order.ahead, is_whole=len(order) <= len(order.ahead))
+    return among(order.whole, is_whole=True) or () if found is None else found
 
 
 def _assumed(
@@ -390,6 +388,8 @@ def _binding(results: Sequence[LimitResult], chosen: int, pick: Pick) -> tuple[s
     fails = _fails(results)
     # What makes a plan impossible is no limit that could be lifted.
     lifted = [number for number in np.flatnonzero(fails.any(axis=1)).tolist() if results[number].limit is not POSSIBLE]
+    if not lifted:
+        return ()
     counts = fails.sum(axis=0)
     fail, one_fails = counts > 0, counts == 1
     texts = []

@@ -6,7 +6,10 @@ both are made of single additions and multiplications in a fixed order, as in `k
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -41,6 +44,11 @@ def in_order(rows: Doubles, matrix: Doubles) -> Doubles:
     for row, total in zip(rows, sums, strict=True):
         np.add.reduce(row[:, None] * several, axis=0, out=total)
     return sums[:, : matrix.shape[1]]
+
+
+def total(values: Iterable[float]) -> float:
+    """The sum, added in order. `sum` does that until Python 3.11 only: later ones make up for what is rounded."""
+    return functools.reduce(operator.add, values, 0.0)
 
 
 def interpolated(x: Doubles, points: Doubles, values: Doubles) -> Doubles:

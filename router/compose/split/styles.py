@@ -106,6 +106,8 @@ def is_answered(item: str) -> bool:
 
 def tags(text: str) -> Marked | None:
     """`<task>…</task>`, `<question id="1">…</question>` and their like; those with an `<answer>` are examples."""
+    if "</" not in text:
+        return None
     found = list(_TAG.finditer(text))
     kinds = {match[1].lower() for match in found}
     if len(found) < 2 or len(kinds) != 1:
@@ -204,6 +206,8 @@ def _begins_paragraph(text: str, start: int) -> bool:
 
 def headings(text: str) -> Marked | None:
     """Requests under headings of one level, with which the text begins; not the sections of one prompt."""
+    if "#" not in text:
+        return None
     found = found_at(_HEADING, text)
     if len(found) < 2 or text[: found[0].start()].strip() or len({match["level"] for match in found}) > 1:
         return None

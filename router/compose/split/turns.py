@@ -36,7 +36,7 @@ def without_tokens(text: str) -> str:
 
 def instruction_blocks(text: str) -> Marked | None:
     """`[INST] … [/INST]`: the last group that stands together; groups before it are answered examples."""
-    blocks = list(_BLOCK.finditer(text))
+    blocks = list(_BLOCK.finditer(text)) if "[/" in text else []
     if len(blocks) < 2:
         return None
     first, before, number = 0, 0, 0

@@ -11,10 +11,30 @@ import msgspec
 from router.cards.catalog import Catalog
 from router.decide.plans.checks import problems_of, unknown_cards
 from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
+from router.decide.plans.possible import impossible, impossible_for_text, is_plain
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean, excerpt
 from router.formats.yaml.file import convert, read_mapping, yaml_files
 from router.formats.yaml.parsed import KeyPath
+from router.types import Features
+
+_MOST_SELECTED = 256
+"""Policies, and keys that cards are hidden from, have few plans each."""
+
+
+class SelectedPlans:
+    """Plans that are compared with each other and with the cards. What depends on no request is bound to it once."""
+
+    def __init__(self, plans: Sequence[PlanSpec], columns: Columns = NO_COLUMNS) -> None:
+        self.plans, self.columns = tuple(plans), columns
+        self.names = tuple(plan.name for plan in plans)
+        self._for_text = tuple(impossible_for_text(plan) for plan in plans)
+
+    def impossible(self, features: Features) -> tuple[str, ...]:
+        """Why each plan cannot answer the request, whatever the cards are; empty where it can."""
+        if is_plain(features):
+            return self._for_text
+        return tuple(impossible(plan, features) for plan in self.plans)
 
 
 class Plans(Mapping[str, PlanSpec]):
@@ -24,6 +44,7 @@ class Plans(Mapping[str, PlanSpec]):
         self._plans = {plan.id: plan for plan in sorted(plans, key=lambda plan: plan.id)}
         self.columns = columns
         self.ids = tuple(self._plans)
+        self._selected: dict[tuple[str, ...], SelectedPlans] = {}
 
     def __getitem__(self, name: str) -> PlanSpec:
         return self._plans[name]
@@ -37,6 +58,15 @@ class Plans(Mapping[str, PlanSpec]):
     def with_columns(self, columns: Columns) -> Plans:
         """These plans, forecast by these columns where they fit."""
         return Plans(tuple(self.values()), columns)
+
+    def selected(self, names: tuple[str, ...]) -> SelectedPlans:
+        """The plans with these ids, in their order; the same object each time. Raises UnknownModelError."""
+        found = self._selected.get(names)
+        if found is None:
+            if len(self._selected) >= _MOST_SELECTED:
+                self._selected.clear()
+            found = self._selected[names] = SelectedPlans([self.named(name) for name in names], self.columns)
+        return found
 
     def named(self, name: str) -> PlanSpec:
         """The plan with this id, with or without `plan/`. Raises UnknownModelError with the most similar id."""

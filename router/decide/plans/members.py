@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import OF_A_REQUEST, DecisionInputs
+from router.decide.fields import CHANGING, OF_A_REQUEST, DecisionInputs, once
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.chains import Link, best_in_stages
@@ -112,21 +112,20 @@ class Chooser:
         # A member that fails a limit rejects the plan with its own reason.
         if lead <= plan.margin or not all(map(self._mask(Best()).item, calls)):
             return Members(ranked)
-        first = self._catalog.ids[ranked[0]]
-        problem = f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"
+        problem = leads_by(self._catalog.ids[ranked[0]], lead, plan)
         return Members(ranked, problem=problem, needless=True)
 
     def _filled(self, stated: Sequence[Member]) -> tuple[tuple[int, ...], str]:
-        named = [_position(self._catalog, member) for member in stated if isinstance(member, str)]
+        named = [position_of(self._catalog, member) for member in stated if isinstance(member, str)]
         taken = list(named)
         calls: list[int] = []
         for member in stated:
             if isinstance(member, str):
-                calls.append(_position(self._catalog, member))
+                calls.append(position_of(self._catalog, member))
                 continue
             found = self._best(member.best, self._passing_in_order(member), taken)
             if len(found) < member.best:
-                return (), f"best {_words(member)}: {len(found)} of {member.best} cards pass the limits"
+                return (), too_few(member, len(found))
             taken += found
             calls += found
         return tuple(calls), ""
@@ -147,7 +146,7 @@ class Chooser:
         found = best_in_stages(stages)
         if not found:
             return Members(problem="no card reads what the cards of the stage before it write")
-        calls = [_position(self._catalog, name) for name in found[0].cards]
+        calls = [position_of(self._catalog, name) for name in found[0].cards]
         if problem := self._needless_stage(plan, calls):
             return Members(problem=problem, needless=True)
         return Members(tuple(calls), exempt=tuple(exempt))
@@ -160,12 +159,12 @@ class Chooser:
         if stage.card is not None:
             return [Link(self._catalog.named(stage.card).id, reads, writes, 0.0)]
         found: list[Link] = []
-        for position in Order(self._score, ~self._without(exempt)).whole.tolist():
+        for position in Order(self.score, ~self._without(exempt)).whole.tolist():
             card = self._catalog[position]
             does = stage.consumes in card.reads and stage.produces in card.writes
             # The client's words go to the last one.
             if does and not (is_last and "text" not in card.reads):
-                found.append(Link(card.id, frozenset(card.reads), writes, float(self._score[position])))
+                found.append(Link(card.id, frozenset(card.reads), writes, float(self.score[position])))
         return found
 
     def _needless_stage(self, plan: Chain, calls: Sequence[int]) -> str:
@@ -232,12 +231,35 @@ class Chooser:
         """The cards that pass the limits of a member, by score."""
         ranked = self._ranked_by.get(member.limits)
         if ranked is None:
-            ranked = self._ranked_by[member.limits] = Order(self._score, ~self._mask(member))
+            ranked = self._ranked_by[member.limits] = Order(self.score, ~self._mask(member))
         return ranked
 
     @functools.cached_property
-    def _score(self) -> Doubles:
+    def score(self) -> Doubles:
+        """The policy's score, `(cards,)`."""
         return self._make_score()
+
+    def rejected(self, limits: tuple[tuple[str, ...], ...]) -> Mask:
+        """The cards that cannot be members with these limits, `(limits, cards)`."""
+        of_facts, changing = once(
+            self._catalog, (limits, self._unknown_passes), lambda: self._rejected_by_facts(limits)
+        )
+        rejected: Mask = of_facts | ~self._mask(Best())
+        for row, limit in changing:
+            rejected[row] |= ~self._passing(limit)
+        return rejected
+
+    def _rejected_by_facts(self, limits: tuple[tuple[str, ...], ...]) -> tuple[Mask, list[tuple[int, Limit]]]:
+        """The cards that limits on facts reject, `(limits, cards)`, and the other limits, each with its row."""
+        rejected = np.zeros((len(limits), len(self._catalog)), dtype=np.bool_)
+        changing = []
+        for row, texts in enumerate(limits):
+            for limit in parse_flags(",".join(texts)).limits:
+                if limit.field in CHANGING:
+                    changing.append((row, limit))
+                else:
+                    rejected[row] |= ~self._passing(limit)
+        return rejected, changing
 
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)
@@ -268,10 +290,18 @@ class Chooser:
         return ~rejected
 
 
-def _position(catalog: Catalog, name: str) -> int:
+def position_of(catalog: Catalog, name: str) -> int:
+    """The position of the card that a plan names."""
     # Plans are loaded with the catalogue, which has every card that they name.
     return catalog.ids.index(catalog.named(name).id)
 
 
-def _words(member: Best) -> str:
-    return f"{member.best} with {','.join(member.limits)}" if member.limits else str(member.best)
+def too_few(member: Best, found: int) -> str:
+    """The problem of a plan of which only so many cards may be this member."""
+    words = f"{member.best} with {','.join(member.limits)}" if member.limits else str(member.best)
+    return f"best {words}: {found} of {member.best} cards pass the limits"
+
+
+def leads_by(first: str, lead: float, plan: Reroute) -> str:
+    """The problem of a plan whose best member by forecast answers alone."""
+    return f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"

@@ -28,7 +28,9 @@ from router.decide.plans.spec import (
     Reroute,
     Samples,
     Segments,
+    Validators,
 )
+from router.perceive.exact import total
 from router.types import Doubles, Forecast
 
 _STEP = 0.01
@@ -116,6 +118,11 @@ class Costs:
         self._columns = (*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd)
         self._read: dict[int, list[float]] = {}
 
+    @property
+    def arrays(self) -> tuple[Doubles, ...]:
+        """The fields of `Calls` and then `input_usd_per_mtok` for every card, each `(cards,)`."""
+        return *self._columns, self.input_usd_per_mtok
+
     def of(self, members: Members, calls: Sequence[int]) -> Calls:
         """What is expected of each call; each part of a prompt has a forecast of its own."""
         if members.forecasts:
@@ -159,7 +166,7 @@ def figures_of(
     if isinstance(plan, Panel):
         # The writer reads what the members wrote.
         asked -= 1
-        reading = sum(written[:-1]) * costs.input_usd_per_mtok.item(positions[-1]) / 1e6
+        reading = total(written[:-1]) * costs.input_usd_per_mtok.item(positions[-1]) / 1e6
         cost_usd = (*cost_usd[:-1], cost_usd[-1] + reading)
         counted = (*counted[:-1], counted[-1] + (0.0 if math.isnan(reading) else reading))
     compares = calls.compared[:asked] != calls.quality[:asked]
@@ -191,8 +198,7 @@ def figures_of(
 
 
 def _sum(weights: Sequence[float], values: Sequence[float]) -> float:
-    total: float = sum(map(operator.mul, weights, values))
-    return total
+    return total(map(operator.mul, weights, values))
 
 
 def _columns(calls: Calls, asked: int, compares: bool) -> tuple[list[Sequence[float]], list[float]]:
@@ -223,14 +229,14 @@ def _expected(
         return _settled(price, counted_usd, by_column, by_column)
     match plan:
         case Cascade(gate=gate):
-            separation, threshold = _rule(gate, constants)
+            separation, threshold = rule_of(gate, constants)
 
             def cascade(prices: Sequence[float], of: Sequence[Sequence[float]] = columns) -> Expected:
                 return expected.cascade(of, prices, constants, separation=separation, threshold=threshold)
 
             return _settled(price, counted_usd, lambda prices: cascade(prices, columns[:1]), cascade)
         case Committee(gate=gate, agree=agree):
-            separation, threshold = _rule(gate, constants)
+            separation, threshold = rule_of(gate, constants)
             votes = expected.votes(columns, constants, agree)
 
             def committee(prices: Sequence[float]) -> Expected:
@@ -269,9 +275,7 @@ def _priceless(plan: PlanSpec, columns: Sequence[Sequence[float]], constants: Co
         case Samples(n=n, confidence=confidence):
             return expected.samples(columns, n, constants, confidence=confidence)
         case BestOf(validators=validators, parallel=parallel):
-            stated = (validators.json_schema, validators.regex, validators.syntax) != (None, None, None)
-            caught = constants.caught if stated else constants.caught_by_text
-            return expected.best_of(columns, constants, caught=caught, parallel=parallel)
+            return expected.best_of(columns, constants, caught=caught_by(validators, constants), parallel=parallel)
         case Panel():
             return expected.panel(columns)
         case Chain():
@@ -280,7 +284,13 @@ def _priceless(plan: PlanSpec, columns: Sequence[Sequence[float]], constants: Co
             return expected.segments(columns)
 
 
-def _rule(gate: GateRule, constants: Constants) -> tuple[float, float | None]:
+def caught_by(validators: Validators, constants: Constants) -> float:
+    """The share of wrong answers that the validators find."""
+    stated = (validators.json_schema, validators.regex, validators.syntax) != (None, None, None)
+    return constants.caught if stated else constants.caught_by_text
+
+
+def rule_of(gate: GateRule, constants: Constants) -> tuple[float, float | None]:
     """How far apart the gate's signals are, and its threshold where that is fixed."""
     if isinstance(gate, FixedGate):
         return constants.separation, gate.threshold
@@ -292,13 +302,13 @@ def _deviations(
 ) -> tuple[float, float]:
     """The standard deviation of the plan's quality, and its part that cards do not share, by the delta method."""
     changed = quality[-len(steps) :]
-    own, shared = form_error**2, 0.0
+    own, shared = form_error * form_error, 0.0
     # Of the calls, those of members come first.
     for value, step, std, independent in zip(changed, steps, calls.quality_std, calls.independent_std, strict=False):
         gradient = (value - quality[0]) / step
         if gradient > 0.0:
             gradient = min(gradient, 1.0)
-            own += (gradient * independent) ** 2
+            own += (gradient * independent) * (gradient * independent)
             shared += gradient * math.sqrt(max(std * std - independent * independent, 0.0))
     return math.sqrt(own + shared * shared), math.sqrt(own)
 
@@ -310,7 +320,7 @@ def _times(
     match plan:
         case Cascade() | Chain():
             # The last call is relayed as it arrives.
-            return _sum(reach, latency_ms), sum(latency_ms), sum(latency_ms[:-1]) + ttft_ms[-1]
+            return _sum(reach, latency_ms), total(latency_ms), total(latency_ms[:-1]) + ttft_ms[-1]
         case Panel():
             longest = _max(latency_ms[:-1])
             return longest + latency_ms[-1], longest + latency_ms[-1], longest + ttft_ms[-1]
@@ -322,8 +332,8 @@ def _times(
         case Reroute(handovers=handovers):
             drafts = _most_of(handovers - 1, latency_ms)
             return _sum(reach, latency_ms), _most_of(handovers, latency_ms), drafts + _max(ttft_ms[1:])
-    total = sum(latency_ms)
-    return _sum(reach, latency_ms), total, total
+    longest = total(latency_ms)
+    return _sum(reach, latency_ms), longest, longest
 
 
 def _times_of_samples(plan: Samples, reach: Sequence[float], each_ms: float) -> tuple[float, float, float]:
@@ -331,19 +341,19 @@ def _times_of_samples(plan: Samples, reach: Sequence[float], each_ms: float) -> 
     at_once = asked_at_once(plan.n, plan.confidence)
     rounds = math.ceil(at_once / plan.caps.parallel)
     greatest = (rounds + plan.n - at_once) * each_ms
-    return (rounds + sum(reach[at_once:])) * each_ms, greatest, greatest
+    return (rounds + total(reach[at_once:])) * each_ms, greatest, greatest
 
 
 def _most(plan: PlanSpec, values: Sequence[float]) -> float:
     """The sum over the calls that a plan makes at most."""
-    return _most_of(plan.handovers, values) if isinstance(plan, Reroute) else sum(values)
+    return _most_of(plan.handovers, values) if isinstance(plan, Reroute) else total(values)
 
 
 def _most_of(later: int, values: Sequence[float]) -> float:
     """The first value and the greatest ones of the others, so many of `later`."""
     if any(map(math.isnan, values)):
         return math.nan
-    return values[0] + sum(sorted(values[1:], reverse=True)[:later])
+    return values[0] + total(sorted(values[1:], reverse=True)[:later])
 
 
 def _max(values: Sequence[float]) -> float:

@@ -41,8 +41,8 @@ _TEXT = frozenset({"text"})
 
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
-    if not features.indivisible and not features.needs and features.modalities == _TEXT:
-        return _impossible_text(plan)
+    if is_plain(features):
+        return impossible_for_text(plan)
     if features.indivisible and (fields := sorted(features.indivisible - {TOOL_TURNS})):
         return f"the request sets `{fields[0]}`, which only a single call can serve"
     if features.needs and (need := next((need for need in _SINGLE_NEEDS if need in features.needs), "")):
@@ -50,8 +50,13 @@ def impossible(plan: PlanSpec, features: Features) -> str:
     return _impossible_kind(plan, features)
 
 
-def _impossible_text(plan: PlanSpec) -> str:
-    """The reason where the request is plain text, as most are, and needs nothing else."""
+def is_plain(features: Features) -> bool:
+    """Whether the request is plain text, as most are, and needs nothing else."""
+    return not features.indivisible and not features.needs and features.modalities == _TEXT
+
+
+def impossible_for_text(plan: PlanSpec) -> str:
+    """`impossible` where the request is plain text and needs nothing else."""
     if isinstance(plan, BestOf) and plan.validators.json_schema == "request":
         return _NO_JSON
     if isinstance(plan, Chain) and (first := plan.stages[0].consumes) != "text":

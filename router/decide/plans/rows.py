@@ -16,11 +16,12 @@ from router.decide import goals
 from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
-from router.decide.plans.forecast.columns import MEASURED_KINDS, NO_COLUMNS, Columns
+from router.decide.plans.catalog import SelectedPlans
+from router.decide.plans.compiled import Found, compiled_plans
+from router.decide.plans.forecast.columns import MEASURED_KINDS
 from router.decide.plans.forecast.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, Price, figures_of
-from router.decide.plans.possible import impossible
 from router.decide.plans.spec import Chain, Panel, PlanSpec, Reroute, Samples
 from router.types import (
     ComposedPlan,
@@ -63,7 +64,7 @@ class PlanRows:
 
     def __init__(
         self,
-        plans: Sequence[PlanSpec],
+        plans: SelectedPlans,
         features: Features,
         inputs: DecisionInputs,
         weights: Weights,
@@ -71,55 +72,53 @@ class PlanRows:
         *,
         first: int | None,
         unknown_passes: bool,
-        columns: Columns = NO_COLUMNS,
         constants: Constants = CONSTANTS,
     ) -> None:
-        """`columns` are those of plans that were measured; `first` is the position of the card that a kept conversation
-        begins with, None where none is kept.
-        """
+        """`first` is the position of the card that a kept conversation begins with, None where none is kept."""
         self._inputs, self._weights, self._unknown_passes = inputs, weights, unknown_passes
         self._cards = len(inputs.catalog)
-        # The forecasts of the cards, and beside them room for those of the plans.
-        self._columns = np.full((len(_FIGURES), self._cards + len(plans)), np.nan)
-        self._columns[:, : self._cards] = _columns_of(inputs.forecast)
         prices = inputs.catalog.columns.input_price_usd_per_mtok
         self._costs = Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)
-        self._constants, self._measured = constants, columns
-        price = self._price()
-        self.rows = tuple(self._row(plan, features, chooser, first, price) for plan in plans)
-        self.ids = (*inputs.catalog.ids, *(row.spec.name for row in self.rows))
+        self._constants, self._measured = constants, plans.columns
+        self._names, price = plans.names, self._price()
+        problems = plans.impossible(features)
+        compiled = compiled_plans(plans.plans, inputs.catalog, constants, plans)
+        found: Mapping[int, Found] = {}
+        if compiled is not None:
+            possible = [number for number, problem in enumerate(problems) if not problem]
+            found = compiled(possible, chooser, self._costs, price)
+        self.rows = tuple(
+            self._impossible(plan, problem, features)
+            if problem
+            else self._row(plan, found.get(number), features, chooser, first, price)
+            for number, (plan, problem) in enumerate(zip(plans.plans, problems, strict=True))
+        )
+        self.ids = inputs.catalog.ids + self._names
 
     def position(self, name: str) -> int | None:
         """The position of a plan's row; None for another name."""
-        return next((self._cards + n for n, row in enumerate(self.rows) if row.spec.name == name), None)
+        return self._cards + self._names.index(name) if name in self._names else None
 
     def results(self, results: Sequence[LimitResult]) -> list[LimitResult]:
         """The limits evaluated on cards and plans, and first whether a plan is possible."""
-        none = np.zeros(self._cards + len(self.rows), dtype=np.bool_)
-        problems = none.copy()
+        problems, none = np.zeros((2, self._cards + len(self.rows)), dtype=np.bool_)
         problems[self._cards :] = [bool(row.problem) for row in self.rows]
-        possible = LimitResult(POSSIBLE, problems, none)
-        return [possible, *(self._result(result) for result in results)]
+        return [LimitResult(POSSIBLE, problems, none), *(self._result(result) for result in results)]
 
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
-        columns = self._columns
-        for position, row in enumerate(self.rows, self._cards):
-            if row.figures is not None:
-                columns[:, position] = _forecast_of(row.figures)
+        own = np.array([_UNKNOWN if row.figures is None else _forecast_of(row.figures) for row in self.rows]).T
+        extended = map(np.concatenate, zip(_columns_of(forecast), own, strict=True))
         compared = forecast.compared
         if compared is not None:
-            own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
-            compared = np.concatenate((compared, own))
-        extended = dict(zip(_FIGURES, columns, strict=True))
-        return msgspec.structs.replace(forecast, **extended, compared=compared, parts=())
+            of_plans = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
+            compared = np.concatenate((compared, of_plans))
+        columns = dict(zip(_FIGURES, extended, strict=True))
+        return msgspec.structs.replace(forecast, **columns, compared=compared, parts=())
 
     def parts(self, parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
         """The parts of the score, with those of the plans. Where a plan has no members they are NaN."""
-        return {
-            name: np.concatenate((part, [self._part(name, part, row) for row in self.rows]))
-            for name, part in parts.items()
-        }
+        return {name: np.concatenate((part, self._part(name, part))) for name, part in parts.items()}
 
     def reason(self, position: int, result: LimitResult, of_card: Callable[[LimitResult, int], str]) -> str:
         """Why a plan fails a limit: its own value, or the first member that fails it, whose reason is `of_card`."""
@@ -189,28 +188,32 @@ class PlanRows:
         assert figures is not None
         return figures.answerer
 
+    @staticmethod
+    def _impossible(spec: PlanSpec, problem: str, features: Features) -> Row:
+        is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
+        return Row(spec, Members(needless=is_needless), problem, None)
+
     def _row(
         self,
         spec: PlanSpec,
+        found: Found | None,
         features: Features,
         chooser: Chooser,
         first: int | None,
         price: Price,
     ) -> Row:
-        problem = impossible(spec, features)
-        if problem:
-            is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
-            return Row(spec, Members(needless=is_needless), problem, None)
-        members = chooser.members(spec)
+        members, figures = (chooser.members(spec), None) if found is None else found
         if members.problem:
             return Row(spec, members, members.problem, None)
+        problem = ""
         if first is not None and members.calls[0] != first:
             problem = f"the conversation's card {self._inputs.catalog.ids[first]} is not the plan's first member"
         column = None
         if self._measured and isinstance(spec, MEASURED_KINDS):
             ids = self._inputs.catalog.ids
             column = self._measured.of(spec, tuple([ids[card] for card in members.calls]))
-        figures = figures_of(spec, members, self._costs, price, self._constants, column)
+        if figures is None or column is not None:
+            figures = figures_of(spec, members, self._costs, price, self._constants, column)
         if not problem and isinstance(spec, Panel):
             problem = self._too_much_to_read(members, features)
         if not problem and spec.caps.usd is not None and figures.most_cost_usd > spec.caps.usd:
@@ -245,22 +248,29 @@ class PlanRows:
     def _latency_scale(self) -> goals.Scale:
         return goals.scale_of(self._inputs.forecast.latency_ms)
 
-    def _part(self, name: str, of_cards: Doubles, row: Row) -> float:
-        figures, weight = row.figures, self._weights.goals.get(name, 0.0)
-        if figures is None:
-            return np.nan
+    def _part(self, name: str, of_cards: Doubles) -> list[float]:
+        """The part of every plan's score."""
+        value = self._value_of(name, of_cards)
+        return [math.nan if row.figures is None else value(row.figures) for row in self.rows]
+
+    def _value_of(self, name: str, of_cards: Doubles) -> Callable[[Figures], float]:
+        weight = self._weights.goals.get(name, 0.0)
         if name == LOSS:
-            return (1.0 - figures.compared) * goals.loss_weight(self._weights.goals)
+            of_loss = goals.loss_weight(self._weights.goals)
+            return lambda figures: (1.0 - figures.compared) * of_loss
         if name == COST:
-            assert self._weights.mistake_usd is not None
-            return round(figures.counted_usd / self._weights.mistake_usd, 9)
+            mistake_usd = self._weights.mistake_usd
+            assert mistake_usd is not None
+            return lambda figures: round(figures.counted_usd / mistake_usd, 9)
         if name == "cheapest":
-            return weight * self._cost_scale.place(figures.counted_usd)
+            return lambda figures: weight * self._cost_scale.place(figures.counted_usd)
         if name == "fastest":
-            unknown = np.isnan(figures.latency_ms)
-            return weight * (MIDDLE if unknown else self._latency_scale.place(figures.latency_ms))
+            return lambda figures: weight * self._slowness(figures.latency_ms)
         # A plan is as large, as old, as public as its worst member.
-        return float(of_cards[list(row.members.calls)].max())
+        return lambda figures: float(of_cards[list(figures.calls)].max())
+
+    def _slowness(self, latency_ms: float) -> float:
+        return MIDDLE if math.isnan(latency_ms) else self._latency_scale.place(latency_ms)
 
     def _result(self, result: LimitResult) -> LimitResult:
         limit = result.limit
@@ -268,12 +278,13 @@ class PlanRows:
             own = [self._own(row, limit) for row in self.rows]
             fails, unknown = np.array(own).T
             return LimitResult(limit, np.concatenate((result.fails, fails)), np.concatenate((result.unknown, unknown)))
-        nothing = np.zeros(len(self.rows), dtype=np.bool_)
-        through = nothing
-        if result.fails.any():
-            failing = set(np.flatnonzero(result.fails).tolist())
-            through = np.array([self._has_failing(row, failing, result) for row in self.rows])
-        return LimitResult(limit, np.concatenate((result.fails, through)), np.concatenate((result.unknown, nothing)))
+        fails = np.zeros(self._cards + len(self.rows), dtype=np.bool_)
+        fails[: self._cards] = result.fails
+        if fails.any():
+            failing = set(np.flatnonzero(fails).tolist())
+            fails[self._cards :] = [self._has_failing(row, failing, result) for row in self.rows]
+        # Of a plan it is its members' fields that may be unknown.
+        return LimitResult(limit, fails, result.unknown)
 
     def _has_failing(self, row: Row, failing: Collection[int], result: LimitResult) -> bool:
         members = row.members
@@ -316,6 +327,8 @@ _FIGURES = {
     "latency_ms": "latency_ms",
 }
 """The columns of a forecast, with the figures of plans that belong into them."""
+
+_UNKNOWN = (math.nan,) * len(_FIGURES)
 
 _columns_of, _forecast_of = operator.attrgetter(*_FIGURES), operator.attrgetter(*_FIGURES.values())
 

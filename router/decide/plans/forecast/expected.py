@@ -29,6 +29,7 @@ from router.decide.plans.forecast.vote import (
     weights_by_first,
 )
 from router.perceive import kernel
+from router.perceive.exact import in_order, total
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
@@ -174,7 +175,7 @@ class Votes(NamedTuple):
         base = ALWAYS_ASKS_ON
         for first, later, right, wrong in zip(self.first, self.later, self.right, self.wrong, strict=True):
             given_right, given_wrong = right[0] / first, wrong[0] / (1.0 - first)
-            rest = sum(map(operator.mul, later, dear))
+            rest = total(map(operator.mul, later, dear))
             accepted = acceptance(first, given_right, given_wrong, rest, separation, threshold)
             base = base if qualities else accepted
             voted = _mixed(first, given_right, given_wrong, accepted)
@@ -193,7 +194,7 @@ def votes(columns: Sequence[Column], constants: Constants, agree: int) -> Votes:
     members = p.shape[1]
     strongest = max(range(members), key=columns[0].__getitem__)
     weights = weights_by_first(members, agree, strongest, constants.wrong_agreement)
-    found = (joint_of_cards(p, constants.correlation) @ weights).tolist()
+    found = in_order(joint_of_cards(p, constants.correlation), weights).tolist()
     right, wrong = members - 1, 2 * members
     return Votes(
         p[:, 0].tolist(),
@@ -227,10 +228,10 @@ def samples(columns: Sequence[Column], n: int, constants: Constants, *, confiden
     for number, (member,) in enumerate(columns):
         first = _clipped(member)
         chances = chances_of_samples(first, n, constants.sample_correlation)
-        voted = sum(map(operator.mul, chances, vote.right))
+        voted = total(map(operator.mul, chances, vote.right))
         qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
         if not number:
-            reach = [constants.readable * sum(map(operator.mul, chances, made)) for made in vote.made[at_once:]]
+            reach = [constants.readable * total(map(operator.mul, chances, made)) for made in vote.made[at_once:]]
     # A sum of probabilities may exceed 1 in its last bit.
     return Expected(qualities, [1.0] * at_once + [min(each, 1.0) for each in reach])
 
@@ -273,16 +274,16 @@ def reroute(
         0.5 * math.erfc((first - other + max(margin, price)) / (constants.moved * _ROOT))
         for other, price in zip(others, prices[1:], strict=True)
     ]
-    total = sum(over)
+    all_over = total(over)
     once = 1.0 - math.prod(1.0 - each for each in over)
     calls = once + once * once if handovers > 1 else once
-    reach = [min(calls * each / total, 1.0) if total else 0.0 for each in over]
+    reach = [min(calls * each / all_over, 1.0) if all_over else 0.0 for each in over]
     return Expected([members[0] for members in columns], [1.0, *reach])
 
 
 def segments(columns: Sequence[Column]) -> Expected:
     """As good as the parts on average."""
-    return Expected([sum(members) / len(members) for members in columns], [1.0] * len(columns[0]))
+    return Expected([total(members) / len(members) for members in columns], [1.0] * len(columns[0]))
 
 
 def conditional(first: float, second: float, correlation: float) -> tuple[float, float]:

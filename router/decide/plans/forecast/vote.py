@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from router.perceive.exact import in_order, total
 from router.types import Doubles
 
 _NORMAL = NormalDist()
@@ -20,17 +21,17 @@ _GREATEST_LATENT = 0.9
 
 # Both are made at the first forecast of a vote, which needs more of numpy than other decisions.
 @functools.cache
-def _grid() -> tuple[Doubles, Doubles]:
+def normal_grid() -> tuple[Doubles, Doubles]:
     """Φ on a grid: interpolated, it is exact to six digits and many times faster than one call a number."""
     points = np.linspace(-8.0, 8.0, 4097)
     return points, np.array([_NORMAL.cdf(float(x)) for x in points])
 
 
 @functools.cache
-def _quadrature() -> tuple[Doubles, Doubles]:
-    """Nodes `(11, 1)` and weights `(11,)` for the expectation over a standard normal variable."""
+def quadrature() -> tuple[Doubles, Doubles]:
+    """Nodes and weights, both `(11,)`, for the expectation over a standard normal variable."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(11)
-    return nodes[:, None], weights / weights.sum()
+    return nodes, weights / weights.sum()
 
 
 class Outcomes(NamedTuple):
@@ -53,8 +54,8 @@ def is_decided(counts: Sequence[int], left: int, confidence: float) -> bool:
     leader, second = [*sorted(counts, reverse=True), 0, 0][:2]
     if leader - second > left:
         return True
-    total = leader + second + 1
-    return sum(math.comb(total, wins) for wins in range(leader + 1)) / 2.0**total >= confidence
+    draws = leader + second + 1
+    return sum(math.comb(draws, wins) for wins in range(leader + 1)) / 2.0**draws >= confidence
 
 
 @functools.lru_cache(maxsize=64)
@@ -135,20 +136,24 @@ def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     """
     latent = _latent(p[0].tolist(), correlation)
     columns, members = p.shape
-    (grid, cdf), (nodes, weights) = _grid(), _quadrature()
-    shifted = np.interp(p, cdf, grid)[:, None, :] + math.sqrt(latent) * nodes
+    (grid, cdf), (nodes, weights) = normal_grid(), quadrature()
+    shifted = np.interp(p, cdf, grid) + math.sqrt(latent) * nodes[:, None, None]
     shifted /= -math.sqrt(1.0 - latent)
     wrong = np.interp(shifted, grid, cdf)
     # The quadrature is exact on average.
-    wrong *= ((1.0 - p) / (weights @ wrong))[:, None, :]
-    states = np.empty((columns, len(nodes), members, 2))
+    wrong *= (1.0 - p) / _expectation(wrong, weights)
+    states = np.empty((len(nodes), columns, members, 2))
     np.minimum(wrong, 1.0, out=states[..., 1])
     np.subtract(1.0, states[..., 1], out=states[..., 0])
     patterns = states[:, :, 0]
     for member in range(1, members):
-        patterns = (patterns[..., None] * states[:, :, member, None]).reshape(columns, len(nodes), -1)
-    joint: Doubles = weights @ patterns
-    return joint
+        patterns = (patterns[..., None] * states[:, :, member, None]).reshape(len(nodes), columns, -1)
+    return _expectation(patterns, weights)
+
+
+def _expectation(values: Doubles, weights: Doubles) -> Doubles:
+    """The sum over the first axis, in order."""
+    return in_order(weights[None], values.reshape(len(weights), -1)).reshape(values.shape[1:])
 
 
 class Sampled(NamedTuple):
@@ -179,13 +184,13 @@ def chances_of_samples(p: float, n: int, correlation: float) -> list[float]:
     How probably it answers this prompt right is drawn from a Beta distribution of this mean, whose spread gives two
     answers the `correlation`.
     """
-    size, whole = _size_of_samples(n, correlation)
+    size, whole = size_of_samples(n, correlation)
     right, wrong = _rising(p * size, n), _rising((1.0 - p) * size, n)
     return [each * other / whole for each, other in zip(right, reversed(wrong), strict=True)]
 
 
 @functools.lru_cache(maxsize=64)
-def _size_of_samples(n: int, correlation: float) -> tuple[float, float]:
+def size_of_samples(n: int, correlation: float) -> tuple[float, float]:
     """The sum of the parameters of the Beta distribution, and what makes the chances add up to 1."""
     size = 1.0 / correlation - 1.0
     return size, _rising(size, n)[n]
@@ -200,18 +205,18 @@ def _rising(start: float, n: int) -> list[float]:
 
 
 def _latent(p: Sequence[float], correlation: float) -> float:
-    mean = sum(p) / len(p)
-    return float(np.interp(max(mean, 1.0 - mean), _LATENT_AT, _latents(correlation)))
+    mean = total(p) / len(p)
+    return float(np.interp(max(mean, 1.0 - mean), *latents(correlation)))
 
 
 _LATENT_AT = np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999])
 
 
 @functools.lru_cache(maxsize=16)
-def _latents(correlation: float) -> Doubles:
-    """The latent correlations at which two cards of the qualities `_LATENT_AT` have this correlation."""
+def latents(correlation: float) -> tuple[Doubles, Doubles]:
+    """Qualities, and the latent correlations at which two cards of these qualities have this correlation."""
     found = []
-    grid, cdf = _grid()
+    grid, cdf = normal_grid()
     factor, weights = np.polynomial.hermite_e.hermegauss(81)
     weights = weights / weights.sum()
     for p in _LATENT_AT.tolist():
@@ -223,4 +228,4 @@ def _latents(correlation: float) -> Doubles:
             both = float(weights @ (right * right))
             low, high = (middle, high) if (both - p * p) / (p * (1.0 - p)) < correlation else (low, middle)
         found.append(low)
-    return np.array(found)
+    return _LATENT_AT, np.array(found)
