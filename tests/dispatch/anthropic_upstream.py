@@ -17,23 +17,40 @@ from starlette.routing import Route
 from tests.gateway.servers import ReceivedRequest, served
 
 _USAGE = {"input_tokens": 3, "output_tokens": 2}
-_START = {
-    "type": "message_start",
-    "message": {
-        "id": "m1",
-        "type": "message",
-        "role": "assistant",
-        "model": "served",
-        "content": [],
-        "stop_reason": None,
-        "usage": _USAGE,
-    },
+_MESSAGE: dict[str, object] = {
+    "id": "m1",
+    "type": "message",
+    "role": "assistant",
+    "model": "served",
+    "content": [],
+    "stop_reason": None,
+    "usage": _USAGE,
 }
-_END = (
+
+
+def _text(text: str) -> dict[str, object]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+
+_BEGINNING: tuple[dict[str, object], ...] = (
+    {"type": "message_start", "message": _MESSAGE},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    _text("Hel"),
+)
+_REST: tuple[dict[str, object], ...] = (
+    _text("lo"),
     {"type": "content_block_stop", "index": 0},
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
     {"type": "message_stop"},
 )
+
+
+def _event(event: dict[str, object]) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+
+
+EVENTS = [_event(event).encode() for event in (*_BEGINNING, *_REST)]
+"""Its answer as a stream."""
 
 
 @dataclass
@@ -58,16 +75,15 @@ class AnthropicUpstream:
         if bool(body.get("stream")) is not self.mixes_up:
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
         message = {
-            **_START["message"],
+            **_MESSAGE,
             "content": [{"type": "text", "text": "Hello"}],
             "stop_reason": "end_turn",
         }
         return JSONResponse(message)
 
     async def _stream(self, model: str) -> AsyncIterator[str]:
-        yield _event(_START)
-        yield _event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
-        yield _event(_text("Hel"))
+        for event in _BEGINNING:
+            yield _event(event)
         if model == "cut":
             await asyncio.sleep(0.05)
             raise ConnectionAbortedError
@@ -76,8 +92,7 @@ class AnthropicUpstream:
                 await asyncio.sleep(30)
             finally:
                 self.disconnected.set()
-        yield _event(_text("lo"))
-        for event in _END:
+        for event in _REST:
             yield _event(event)
 
 
@@ -88,11 +103,3 @@ def anthropic_server() -> Iterator[AnthropicUpstream]:
     with served(Starlette(routes=routes)) as url:
         upstream.url = url
         yield upstream
-
-
-def _text(text: str) -> dict[str, object]:
-    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
-
-
-def _event(event: dict[str, object]) -> str:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"

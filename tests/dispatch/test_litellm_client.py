@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from router.cards import Card
 from router.dispatch import Call, Dispatcher, EventStream
 from router.dispatch.providers import litellm_providers
 from router.errors import FieldError, UpstreamError
-from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
+from tests.dispatch.anthropic_upstream import EVENTS, AnthropicUpstream, anthropic_server
 from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import make_card
 
@@ -127,6 +128,52 @@ def test_a_connection_that_breaks_inside_a_stream_is_an_error(claude: AnthropicU
     with pytest.raises(UpstreamError) as caught:
         call(card(claude.url, "cut"), body={**BODY, "stream": True}, stream=True)
     assert caught.value.status == 502
+
+
+def test_a_stream_that_is_repeated_as_its_kept_connection_broke_arrives_whole(claude: AnthropicUpstream) -> None:
+    length = sum(map(len, EVENTS))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % length
+    dropped, serving = asyncio.Event(), list[asyncio.Future[None]]()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.ensure_future(serve(reader, writer)))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers the first request of a connection in parts, and ends the connection at the second."""
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await read_request(reader)
+            writer.write(head)
+            for event in EVENTS:
+                writer.write(event)
+                # What comes at once would have arrived before litellm closes anything.
+                await asyncio.sleep(0.01)
+            await read_request(reader)
+            dropped.set()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> list[bytes]:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        called = card(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        dispatcher, streams = Dispatcher(), []
+        while not dropped.is_set():
+            response = await dispatcher.send(called, Call("chat", {**BODY, "stream": True}, True))
+            assert isinstance(response.body, EventStream)
+            streams.append(b"".join([piece async for piece in response.body]))
+            # The connection is free a little after the end of the answer.
+            await asyncio.sleep(0.02)
+        await dispatcher.aclose()
+        server.close()
+        await asyncio.gather(*serving)
+        return streams
+
+    streams = asyncio.run(main())
+    assert all(b'"lo"' in stream and stream.endswith(b"data: [DONE]\n\n") for stream in streams)
+
+
+async def read_request(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split()[0]))
 
 
 def test_a_stream_that_is_closed_early_ends_the_upstream_call(claude: AnthropicUpstream) -> None:

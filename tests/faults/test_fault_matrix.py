@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -70,14 +69,7 @@ def responses(upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[di
         yield {cell.name: submitted(cell) for cell in chosen}
 
 
-def _parameter(cell: Cell) -> Any:
-    # Open: through litellm, about one in five such streams ends in the middle beside many other calls.
-    ends_early = cell.name == "drops-reused.stream.openai.none-left.messages"
-    marks = [pytest.mark.xfail(reason="litellm's stream sometimes ends early", strict=False)] if ends_early else []
-    return pytest.param(cell, id=cell.name, marks=marks)
-
-
-@pytest.mark.parametrize("cell", [_parameter(cell) for cell in CELLS])
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.name) for cell in CELLS])
 def test_a_fault_has_the_expected_outcome_for_the_client(
     responses: dict[str, Future[Response]], upstream: Upstream, secrets: tuple[str, ...], cell: Cell
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -38,7 +38,14 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
     """Raises ReadError for a response that is too large, and for a stream that was cut. An Anthropic answer that is
     whole where a stream was requested becomes a stream, and the other way round. What arrives of a success is counted
     in `ARRIVED`.
+
+    It closes once every answer has been read or closed: where a kept connection breaks, litellm repeats the call with a
+    client of its own, which it closes as soon as the stream has begun.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._running, self._is_closing = 0, False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         # What is compressed cannot be checked or counted as it arrives.
@@ -51,8 +58,21 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         stream, arrived = response.stream, ARRIVED.get()
         if arrived is not None and response.status_code < 300:
             stream = ReadAhead(stream, arrived)
-        response.stream = _CheckedStream(stream, _requests_stream(request.url.path, await request.aread()))
+        requests_stream = _requests_stream(request.url.path, await request.aread())
+        self._running += 1
+        response.stream = _CheckedStream(stream, requests_stream, self._ended)
         return response
+
+    async def aclose(self) -> None:
+        """Close the connections, now or after the last answer."""
+        self._is_closing = True
+        if not self._running:
+            await super().aclose()
+
+    async def _ended(self) -> None:
+        self._running -= 1
+        if self._is_closing and not self._running:
+            await super().aclose()
 
 
 def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
@@ -68,34 +88,50 @@ def _requests_stream(path: str, body: bytes) -> bool:
 
 
 class _CheckedStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, is_requested: bool) -> None:
-        self._stream, self._is_requested = stream, is_requested
+    """`on_end` is called once, when the answer has been read, broke, or was closed."""
+
+    def __init__(
+        self, stream: httpx.AsyncByteStream, is_requested: bool, on_end: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._stream, self._is_requested, self._on_end = stream, is_requested, on_end
+        self._is_over = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left, end, other = _MAX_RESPONSE_BYTES, _StreamEnd(), None
         is_at_start, is_json = True, False
-        async for chunk in self._stream:
-            left -= len(chunk)
-            if left < 0:
-                raise httpx.ReadError("the response is too large")
-            if is_at_start and (begins_json if self._is_requested else begins_events)(chunk):
-                other = bytearray()
-            # A JSON text that was cut is no JSON.
-            is_json = is_json or (is_at_start and begins_json(chunk) is True)
-            is_at_start = is_at_start and not chunk.strip()
-            if not is_json:
-                end.feed(chunk)
-            if other is None:
-                yield chunk
-            else:
-                other += chunk
+        try:
+            async for chunk in self._stream:
+                left -= len(chunk)
+                if left < 0:
+                    raise httpx.ReadError("the response is too large")
+                if is_at_start and (begins_json if self._is_requested else begins_events)(chunk):
+                    other = bytearray()
+                # A JSON text that was cut is no JSON.
+                is_json = is_json or (is_at_start and begins_json(chunk) is True)
+                is_at_start = is_at_start and not chunk.strip()
+                if not is_json:
+                    end.feed(chunk)
+                if other is None:
+                    yield chunk
+                else:
+                    other += chunk
+        finally:
+            await self._end()
         if end.is_missing:
             raise httpx.ReadError("the stream was cut")
         if other is not None:
             yield _exchanged(bytes(other), self._is_requested)
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            await self._on_end()
 
 
 class _StreamEnd:
