@@ -432,12 +432,12 @@ def test_what_failed_of_an_adapter_whose_card_is_removed_is_forgotten() -> None:
 def test_an_operator_who_loads_an_adapter_where_all_are_in_use_is_told_so_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.dispatch.lora.control.LIST_S", 0.0)
-
     async def use(calls: Calls) -> None:
         holds = [await calls.control.hold(at(calls.cards[name])) for name in "ab"]
+        monkeypatch.setattr("router.dispatch.lora.control._limit_s", lambda _: 0.05)
         with pytest.raises(AdapterServerError) as raised:
             await calls.control.load(f"{server.url}/v1", "c", pinned=True)
+        monkeypatch.undo()
         assert raised.value.problem == "late"
         for hold in holds:
             hold.release()
@@ -445,7 +445,7 @@ def test_an_operator_who_loads_an_adapter_where_all_are_in_use_is_told_so_in_tim
         assert not any(each.pinned for one in calls.control.status() for each in one.adapters)
 
     with running(server := ScriptedVllm()):
-        with_calls(make_cards(server.url, load_timeout_s=0.1), use)
+        with_calls(make_cards(server.url), use)
 
 
 def test_a_server_that_loads_by_itself_is_not_said_to_have_loaded_an_adapter() -> None:
