@@ -32,9 +32,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=6000, help="the length of each trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--served", type=int, metavar="REQUESTS", help="send so many requests to scripted servers")
+    parser.add_argument("--rate", type=float, default=12.0, help="of --served: requests a second")
     arguments = parser.parse_args()
     if arguments.served is not None:
-        _print_served([served(alpha, slots, arguments.served) for alpha in ALPHAS for slots in SERVED_SLOTS])
+        count, rate = arguments.served, arguments.rate
+        _print_served([served(alpha, slots, count, rate=rate) for alpha in ALPHAS for slots in SERVED_SLOTS])
         return
     rows = [hits(alpha, Options(slots=slots), arguments.requests) for alpha in ALPHAS for slots in SLOTS]
     shares = fairness(Options(), max(arguments.requests // 40, 20))

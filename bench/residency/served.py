@@ -19,6 +19,8 @@ from bench.residency.simulator import Options, Simulation, Speeds
 from bench.residency.trace import Request, trace
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, DispatchSettings
+from router.dispatch.pool.queue import QueueLimits
+from router.formats.quantities import Seconds
 from tests.dispatch.lora.cards import make_cards
 from tests.dispatch.lora.scripted import ScriptedVllm, running
 
@@ -30,9 +32,9 @@ _PLACES = 10_000
 
 
 class Served(Struct, frozen=True):
-    """Hit ratios: those that the servers saw, of the simulation, of a simulation that serves first come, first served
-    and evicts the least recently used adapter that no call uses (`lru`), and of Belady's rule for the calls as they were
-    served. `loads`: of the servers and of the simulation. `held`: the most adapters at one server. `right`: the share of
+    """Hit ratios: those that the servers saw, of the simulation, of one that serves first come, first served and evicts
+    the least recently used adapter that no call uses (`lru`), and of Belady's rule for the calls as they were served.
+    `loads`: of the servers and of the simulation. `held`: the most adapters at one server. `right`: the share of
     requests that their adapter answered.
     """
 
@@ -68,7 +70,7 @@ class TimedVllm(ScriptedVllm):
 
 
 def served(
-    alpha: float, slots: int, requests: int, *, servers: int = 2, adapters: int = 40, rate: float = 40.0
+    alpha: float, slots: int, requests: int, *, servers: int = 2, adapters: int = 40, rate: float = 12.0
 ) -> Served:
     """A trace through the dispatcher, and through the simulation. `rate`: requests a second."""
     asked = trace(requests, rate, alpha=alpha, adapters=adapters)
@@ -100,7 +102,8 @@ def served(
 
 async def _send(asked: Sequence[Request], cards: Mapping[str, Card]) -> int:
     """How many requests were answered by their adapters."""
-    dispatcher = Dispatcher(DispatchSettings())
+    # Nobody gives up, however busy the machine is.
+    dispatcher = Dispatcher(DispatchSettings(queue=QueueLimits(wait_s=Seconds(600))))
     dispatcher.adapters.configure(cards.values())
     loop = asyncio.get_running_loop()
 

@@ -30,13 +30,13 @@ class Flights(Generic[Outcome]):
         return await asyncio.shield(self.start(key, work))
 
     async def aclose(self) -> None:
-        """Cancel all tasks."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """Cancel all tasks, and those that begin since others end."""
+        while tasks := [task for task in self._running.values() if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     def _ended(self, key: Hashable, task: asyncio.Task[Outcome]) -> None:
         if self._running.get(key) is task:

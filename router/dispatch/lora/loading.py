@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 # One failed load shows that the next one would fail too; the wait doubles with each, up to five minutes.
 _BACK_OFF = Cooldown(failures=1, time_s=Seconds(5))
-# A list is needed before a load, so it must not take long.
+# A sweep waits no longer for one server.
 LIST_S = 10.0
 # A server that has restarted is not at fault, nor is one whose slots others have filled.
 _OF_THE_SERVER = frozenset({"unreachable", "full", "cooling_down"})
@@ -103,11 +103,13 @@ class Loader:
 
     async def _list(self, place: Place, activity: bool) -> AdapterServerError | None:
         asked_s = self._now_s()
+        # A call that needs the list waits for it as for a load. llama.cpp lists only between two steps of its model.
+        limit_s = min(LIST_S, place.settings.load_timeout_s) if activity else place.settings.load_timeout_s
         try:
-            async with asyncio.timeout(min(LIST_S, place.settings.load_timeout_s)):
+            async with asyncio.timeout(limit_s):
                 listed = await place.api.list()
         except TimeoutError:
-            place.is_known = False
+            # A busy server still has what it had: one that has restarted refuses or breaks connections.
             return failure(place.card, "late", "it does not list its adapters in time")
         except AdapterServerError as error:
             if error.problem not in ("missing", "unsupported"):

@@ -35,6 +35,7 @@ class ScriptedServer:
         self.headers: dict[str, str] = {}
         self.absent_paths = {"/absent"}
         self.load_s = 0.0
+        self.list_s = 0.0
         self.chat_s = 0.0
         self.is_down = False
         self.broken_paths: set[str] = set()
@@ -129,6 +130,7 @@ class ScriptedVllm(ScriptedServer):
 
     async def list(self, request: Request) -> Response:
         await self.body(request)
+        await self.pause(self.list_s)
         return self.models()
 
     async def load(self, request: Request) -> Response:
@@ -228,6 +230,7 @@ class ScriptedSglang(ScriptedServer):
 
     async def list(self, request: Request) -> Response:
         await self.body(request)
+        await self.pause(self.list_s)
         return self.models()
 
     async def load(self, request: Request) -> Response:
@@ -343,6 +346,7 @@ class ScriptedLlamaCpp(ScriptedServer):
 
     async def list(self, request: Request) -> Response:
         await self.body(request)
+        await self.pause(self.list_s)
         adapters = [
             {"id": number, "path": path, "scale": 0.0, "task_name": "", "prompt_prefix": ""}
             for number, path in enumerate(self.adapters)

@@ -353,6 +353,27 @@ def test_a_sweep_of_a_server_that_is_down_is_no_error() -> None:
     with_calls(make_cards(unused_address()), use)
 
 
+@pytest.mark.parametrize("kind", ["vllm", "llama.cpp"])
+def test_a_server_too_busy_to_list_its_adapters_is_called_all_the_same(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(calls: Calls) -> None:
+        asked = [await calls.text("a")]
+        server.list_s = 30
+        monkeypatch.setattr("router.dispatch.lora.loading.LIST_S", 0.05)
+        await calls.control.sweep()
+        asked.append(await calls.text("a"))
+        # After a restart its list is waited for.
+        server.list_s = 0.2
+        calls.control.lost(at(calls.cards["a"]))
+        assert [*asked, await calls.text("a")] == asked[:1] * 3
+
+    server: ScriptedServer = ScriptedVllm() if kind == "vllm" else ScriptedLlamaCpp("/adapters/a", "/adapters/b")
+    facts: dict[str, Any] = {"slots": None, "lora_slots": ("a", "b"), "adapters": "ab"} if kind == "llama.cpp" else {}
+    with running(server):
+        with_calls(make_cards(server.url, kind, load_timeout_s=60, **facts), use)
+
+
 def test_a_server_that_comes_back_at_once_is_used_at_once() -> None:
     async def use(calls: Calls) -> None:
         await calls.text("a")
@@ -432,12 +453,12 @@ def test_what_failed_of_an_adapter_whose_card_is_removed_is_forgotten() -> None:
 def test_an_operator_who_loads_an_adapter_where_all_are_in_use_is_told_so_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.dispatch.lora.control.LIST_S", 0.0)
-
     async def use(calls: Calls) -> None:
         holds = [await calls.control.hold(at(calls.cards[name])) for name in "ab"]
+        monkeypatch.setattr("router.dispatch.lora.control._limit_s", lambda _: 0.05)
         with pytest.raises(AdapterServerError) as raised:
             await calls.control.load(f"{server.url}/v1", "c", pinned=True)
+        monkeypatch.undo()
         assert raised.value.problem == "late"
         for hold in holds:
             hold.release()
@@ -445,7 +466,7 @@ def test_an_operator_who_loads_an_adapter_where_all_are_in_use_is_told_so_in_tim
         assert not any(each.pinned for one in calls.control.status() for each in one.adapters)
 
     with running(server := ScriptedVllm()):
-        with_calls(make_cards(server.url, load_timeout_s=0.1), use)
+        with_calls(make_cards(server.url), use)
 
 
 def test_a_server_that_loads_by_itself_is_not_said_to_have_loaded_an_adapter() -> None:
