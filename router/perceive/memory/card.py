@@ -26,7 +26,16 @@ from msgspec import Struct
 
 from router.perceive.memory.fast_head import FastHeads, HeadView
 from router.perceive.memory.sketch import CELLS, TABLES
-from router.perceive.memory.voters import NAMED, POOLED, SLOTS, TRUSTED, left_out_weights, smallest
+from router.perceive.memory.voters import (
+    NAMED,
+    POOLED,
+    SLOTS,
+    TRUSTED,
+    left_out_weights,
+    pace_of_forgetting,
+    recent_shares,
+    smallest,
+)
 from router.types import Doubles, Indices
 
 FAST, SLOW, SKETCH = 0, 1, 2
@@ -163,7 +172,7 @@ class CardMemory(Struct, frozen=True, eq=False):
             ("squares", np.square(gain)[:, None], keeps_scores),
             ("scored", 1.0, keeps_scores),
         ):
-            new[name][..., others, :] *= keeps_of
+            new[name][..., others, :] *= keeps_of ** pace_of_forgetting(memory.recent_counts[others], slot)
             new[name][..., others, slot] += vote.weight * values
         new["errors"][slot] = new["errors"][slot] * keeps + vote.weight * vote.residual**2
         new["at_s"][slot] = max(new["at_s"][slot], now_s)
@@ -244,18 +253,20 @@ def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
     weights = left_out_weights(memory.counts[SLOW], memory.sums[SLOW], asker)
     others = [slot - 1 for slot in range(1, SLOTS) if slot != asker]
     counts, sums = memory.counts @ weights.T, memory.sums @ weights.T
-    counts[FAST] = (memory.recent_counts[others] * weights).sum(axis=1)
-    sums[FAST] = (memory.recent_sums[others] * weights).sum(axis=1)
+    # Of the recent votes, and of what choices would have brought, a tenant's share is capped once more.
+    capped = weights * recent_shares(memory.recent_counts[others] * weights, asker)
+    counts[FAST] = (memory.recent_counts[others] * capped).sum(axis=1)
+    sums[FAST] = (memory.recent_sums[others] * capped).sum(axis=1)
     means = np.empty_like(sums)
     means[:SKETCH] = sums[:SKETCH] / (counts[:SKETCH] + rule.prior)
     means[SKETCH:] = (sums[SKETCH:] + rule.sketch_prior * means[SLOW]) / (counts[SKETCH:] + rule.sketch_prior)
     error = (weights @ memory.errors).min() / max(float(counts[SLOW].min()), _TINY)
     fewest = counts.min(axis=1)
     priors = np.array([rule.prior, rule.prior, *[rule.sketch_prior] * (ROWS - SKETCH)])
-    gains, squares = ((each[:, others] * weights).sum(axis=2) for each in (memory.gains, memory.squares))
+    gains, squares = ((each[:, others] * capped).sum(axis=2) for each in (memory.gains, memory.squares))
     of_scores = memory.scored[others]
     # One vote of full weight is assumed to have shown nothing.
-    scored = (of_scores * weights).sum(axis=1) + 1.0
+    scored = (of_scores * capped).sum(axis=1) + 1.0
     mean_gain = gains / scored
     spread = np.sqrt(np.maximum(squares / scored - np.square(mean_gain), 0.0))
     certain = (mean_gain - rule.doubt * spread / np.sqrt(scored)).min(axis=1) - rule.worth

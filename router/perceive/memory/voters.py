@@ -23,6 +23,8 @@ SLOTS = NAMED + 2
 
 MOST_SHARE, ALLOWANCE = 0.5, 10.0
 """What a tenant's votes weigh at most: this share of those of all others, or so many votes of full weight."""
+RECENT_ALLOWANCE = 2.0
+"""As `ALLOWANCE`, of the recent votes on a card, which are a few dozen at most."""
 SCALE, DOUBT = 0.2, 10.0
 """At which disagreement votes weigh half, and how many votes on either side make a disagreement half certain."""
 
@@ -58,6 +60,31 @@ def left_out_weights(counts: Doubles, sums: Doubles, asker: int | None) -> Doubl
     trust = np.where(free, 1.0, np.square(agreement))
     weighted: Doubles = weights * trust
     return weighted
+
+
+def recent_shares(recent: Doubles, asker: int | None) -> Doubles:
+    """The factors `(estimates, SLOTS)` that cap the share of each tenant among the weights of `recent` votes.
+
+    A card that is no longer chosen has votes of those only who vote on it all the same.
+    """
+    elsewhere = recent.sum(axis=1, keepdims=True) - recent
+    shares = np.minimum(1.0, np.maximum(RECENT_ALLOWANCE, MOST_SHARE * elsewhere) / np.maximum(recent, _TINY))
+    # Where nobody else votes, there is nothing to compare with.
+    shares = np.where(elsewhere < RECENT_ALLOWANCE, 1.0, shares)
+    shares[:, [TRUSTED] if asker is None else [TRUSTED, asker]] = 1.0
+    return shares
+
+
+def pace_of_forgetting(recent: Doubles, slot: int) -> Doubles:
+    """How much of a half-life a vote in `slot` makes each slot forget `(estimates, SLOTS)`, by the weights of `recent`
+    votes: its own votes fully, those of others less where it has more recent votes than all others together.
+
+    Otherwise one tenant that goes on voting would make what all others have said be forgotten.
+    """
+    own = recent[:, slot]
+    pace = np.repeat(np.minimum((recent.sum(axis=1) - own) / np.maximum(own, _TINY), 1.0)[:, None], SLOTS, axis=1)
+    pace[:, slot] = 1.0
+    return pace
 
 
 def smallest(estimates: Doubles) -> Doubles:

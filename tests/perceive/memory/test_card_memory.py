@@ -82,8 +82,10 @@ def _others(memory: CardMemory, tenant: str) -> np.ndarray:
     others = [number for number in range(1, voters.SLOTS) if number != asker]
     weights = voters.left_out_weights(aged.counts[SLOW], aged.sums[SLOW], asker)[others.index(voters.NAMED)]
     counts, sums = aged.counts @ weights, aged.sums @ weights
-    counts[FAST] = aged.recent_counts[voters.NAMED - 1] @ weights
-    sums[FAST] = aged.recent_sums[voters.NAMED - 1] @ weights
+    recent = aged.recent_counts[voters.NAMED - 1]
+    capped = weights * voters.recent_shares((recent * weights)[None], asker)[0]
+    counts[FAST] = recent @ capped
+    sums[FAST] = aged.recent_sums[voters.NAMED - 1] @ capped
     means = sums / (counts + card.RULE.prior)
     prior = card.RULE.sketch_prior
     means[SKETCH:] = (sums[SKETCH:] + prior * means[SLOW]) / (counts[SKETCH:] + prior)
