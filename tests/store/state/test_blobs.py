@@ -37,6 +37,22 @@ def test_what_has_changed_since_is_found_by_prefix(state: State) -> None:
     assert state.swap_blob("memory/a%", first, b"4") > third
 
 
+def test_who_asks_again_and_again_misses_nothing(two: tuple[State, State]) -> None:
+    one, other = two
+    assert one.blobs_after(0, "quiet/") == ()
+    for number in range(3):
+        other.swap_blob(f"loud/{number}", 0, b"1")
+        assert one.blobs_after(0, "quiet/") == ()
+    first = other.swap_blob("quiet/a", 0, b"2")
+    assert one.blobs_after(0, "quiet/") == (Blob("quiet/a", first, b"2"),)
+    last = other.swap_blob("loud/4", 0, b"3")
+    second = other.swap_blob("quiet/b", 0, b"4")
+    assert one.blobs_after(first, "quiet/") == (Blob("quiet/b", second, b"4"),)
+    assert one.blobs_after(last, "quiet/") == (Blob("quiet/b", second, b"4"),)
+    assert one.blobs_after(second, "quiet/") == ()
+    assert [blob.name for blob in one.blobs_after(0, "quiet/")] == ["quiet/a", "quiet/b"]
+
+
 def test_any_bytes_come_back_as_they_were(state: State) -> None:
     content = bytes(range(256)) * 20
     version = state.swap_blob("a", 0, content)

@@ -34,8 +34,8 @@ _SWAP = script(
 )
 _AFTER = script(
     """
-    local found = {}
     local changed = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES')
+    local found = {changed[#changed] or ARGV[1]}
     for place = 1, #changed, 2 do
         local name = changed[place]
         if string.sub(name, 1, #ARGV[2]) == ARGV[2] then
@@ -48,20 +48,33 @@ _AFTER = script(
 )
 
 
-async def swap(connection: RedisConnection, keys: str, blob: Blob, now_s: float) -> int:
-    """See `StateStore.swap_blob`. `keys` begins the names of all keys. Raises StateError, as `after` does.
+_MOST_PREFIXES = 1000
 
-    After a call that failed, nobody knows whether it was done.
+
+class Blobs:
+    """The blobs whose keys begin with `keys`. Its methods raise StateError; after a call that failed, nobody knows
+    whether it was done.
     """
-    times = int(now_s), int(now_s - KEEP_S)
-    return int(await connection.run(_SWAP, _names(keys), blob.name, blob.version, blob.content, *times))
 
+    def __init__(self, connection: RedisConnection, keys: str) -> None:
+        self._connection = connection
+        self._names = f"{keys}:content", f"{keys}:version", f"{keys}:written"
+        # By prefix: of the versions that were read last, the greatest with this prefix, and the greatest of all.
+        # Whoever asks again and again need not read those of other prefixes again and again.
+        self._read: dict[str, tuple[int, int]] = {}
 
-async def after(connection: RedisConnection, keys: str, version: int, prefix: str) -> tuple[Blob, ...]:
-    """See `StateStore.blobs_after`."""
-    found = await connection.run(_AFTER, _names(keys)[:2], version, prefix)
-    return tuple(Blob(name.decode(), int(float(number)), content) for name, number, content in found)
+    async def swap(self, blob: Blob, now_s: float) -> int:
+        """See `StateStore.swap_blob`."""
+        times = int(now_s), int(now_s - KEEP_S)
+        return int(await self._connection.run(_SWAP, self._names, blob.name, blob.version, blob.content, *times))
 
-
-def _names(keys: str) -> tuple[str, str, str]:
-    return f"{keys}:content", f"{keys}:version", f"{keys}:written"
+    async def after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        """See `StateStore.blobs_after`."""
+        own, last = self._read.get(prefix, (0, -1))
+        first = last if own <= version <= last else version
+        end, *found = await self._connection.run(_AFTER, self._names[:2], first, prefix)
+        blobs = tuple(Blob(name.decode(), int(float(number)), content) for name, number, content in found)
+        if len(self._read) >= _MOST_PREFIXES:
+            self._read.clear()
+        self._read[prefix] = blobs[-1].version if blobs else version, int(float(end))
+        return blobs

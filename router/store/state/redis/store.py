@@ -20,8 +20,9 @@ from router.store.state.limits import DAY_S, NANO, Amounts, amounts_of, budget_r
 from router.store.state.limits import step_us as step_of
 from router.store.state.loss import SharedState
 from router.store.state.protocol import Blob, Claim, LastAnswer, RemoteReport, Reservation, StateError, TrialCounts
-from router.store.state.redis import blobs, scripts, trials
+from router.store.state.redis import scripts, trials
 from router.store.state.redis.alone import Alone, Held
+from router.store.state.redis.blobs import Blobs
 from router.store.state.redis.connection import UNAVAILABLE, LostError, RedisConnection
 from router.store.state.redis.scripts import Script
 from router.store.state.redis.url import RedisUrl
@@ -68,6 +69,7 @@ class RedisState:
         self._prefix, self._hold_s, self._rules, self._workers = url.prefix, hold_s, rules, workers
         self._session_age_s = session_age_s
         self._connection = RedisConnection(url, lambda: self._rules().timeout_s, self._recover)
+        self._blobs = Blobs(self._connection, f"{self._prefix}:{{blobs}}")
         self._alone = Alone()
         self._id = secrets.token_hex(8)
         # How many processes share the state, when it was last asked.
@@ -202,11 +204,11 @@ class RedisState:
 
     async def swap_blob(self, blob: Blob, now_s: float) -> int:
         """See `StateStore`."""
-        return await blobs.swap(self._connection, f"{self._prefix}:{{blobs}}", blob, now_s)
+        return await self._blobs.swap(blob, now_s)
 
     async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
         """See `StateStore`."""
-        return await blobs.after(self._connection, f"{self._prefix}:{{blobs}}", version, prefix)
+        return await self._blobs.after(version, prefix)
 
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Renew the reservations of running requests and count the processes, until cancelled."""
