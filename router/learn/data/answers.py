@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -78,9 +78,14 @@ class _Price(Struct):
     output: _Usd
 
 
-class _Prices(Struct):
-    prices: dict[str, _Price]
+class _StatedPrices(Struct):
+    prices: dict[str, msgspec.Raw]
     pools: dict[str, list[str]] = {}
+
+
+class _Prices(NamedTuple):
+    prices: Mapping[str, _Price]
+    pools: Mapping[str, Sequence[str]]
 
 
 def has_answers(folder: Path) -> bool:
@@ -160,9 +165,10 @@ def _signals(folder: Path, data: RoutingSet, texts: Sequence[Sequence[str]]) -> 
 
 def _read_prices(file: Path, data: RoutingSet) -> _Prices:
     try:
-        prices = msgspec.json.decode(read_text(file), type=_Prices)
+        stated = msgspec.json.decode(read_text(file), type=_StatedPrices)
     except msgspec.MsgspecError as error:
         raise FileError(str(file), None, str(error)) from None
+    prices = _Prices({model: _read_price(file, model, price) for model, price in stated.prices.items()}, stated.pools)
     for name, pool in prices.pools.items():
         if not pool:
             raise FileError(str(file), None, f"pools.{name}: has no models")
@@ -177,6 +183,13 @@ def _read_prices(file: Path, data: RoutingSet) -> _Prices:
             if pool.count(model) > 1:
                 raise FileError(str(file), None, f'pools.{name}: "{model}" is listed twice')
     return prices
+
+
+def _read_price(file: Path, model: str, price: msgspec.Raw) -> _Price:
+    try:
+        return msgspec.json.decode(price, type=_Price)
+    except msgspec.MsgspecError as error:
+        raise FileError(str(file), None, f'prices."{model}": {error}') from None
 
 
 def _range_of(name: str) -> tuple[float, float]:
