@@ -42,7 +42,9 @@ _MOST_SEGMENTS = 32
 _LONGEST_PROMPT = 200_000
 # After a longer text, numbered items that are no questions are the steps of working on it.
 _LONGEST_INTRODUCTION = 500
-_EXAMPLES = re.compile(r"\W*(?:here are .{0,20}examples?|examples?|beispiele?|exemples?|ejemplos?|пример\w*|例)\b", re.IGNORECASE)
+_EXAMPLES = re.compile(
+    r"\W*(?:here are .{0,20}examples?|examples?|beispiele?|exemples?|ejemplos?|пример\w*|例)\b", re.IGNORECASE
+)
 # Items that refer to each other by number are the steps of one task.
 _SAME_TASK = re.compile(r"\b(?:go back to|return to|repeat|from|until) steps? \d", re.IGNORECASE)
 # How many paragraphs after the last item are looked at, as the instructions at the end of a prompt.
