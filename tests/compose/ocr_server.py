@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from tests.gateway.servers import COMPLETION, served
 
-
 MODEL = "tesseract"
 
 
