@@ -45,7 +45,7 @@ def _shown(form: str, answered: str, between: str, joint: str = "\n", first: int
     """Solved examples in the form `answered`, the text `between`, then the tasks, numbered on after `first`."""
 
     def write(tasks: Sequence[Task], shots: Sequence[Task]) -> str:
-        examples = joint.join(_filled(answered, number, task) for number, task in enumerate(shots[:first or 2]))
+        examples = joint.join(_filled(answered, number, task) for number, task in enumerate(shots[: first or 2]))
         asked = joint.join(_filled(form, number + first, task) for number, task in enumerate(tasks))
         return f"{examples}{between}{asked}"
 
@@ -116,7 +116,9 @@ STYLES: Mapping[str, Mapping[str, Style]] = {
         "turns": _each("<start_of_turn>user\n{t}<end_of_turn>"),
         "open for the assistant": _each("<|user|>\n{t}</s>", "\n", "", "\n<|assistant|>\n"),
         "after answered turns": _shown("<|user|>\n{t}", "<|user|>\n{t}\n<|assistant|>\n{target}", "\n"),
-        "after a system text": _each("<|im_start|>user\n{t}<|im_end|>", "\n", "<|im_start|>system\nBe brief.<|im_end|>\n"),
+        "after a system text": _each(
+            "<|im_start|>user\n{t}<|im_end|>", "\n", "<|im_start|>system\nBe brief.<|im_end|>\n"
+        ),
     },
     "instructions and responses": {
         "### Instruction": _each("### Instruction:\n{t}", "\n\n"),
@@ -188,12 +190,8 @@ STYLES: Mapping[str, Mapping[str, Style]] = {
         "with an end": _each(
             "{n}. {t}", "\n", "I have a few questions for you:\n", "\n\nThanks! Please keep every answer short."
         ),
-        "a shown format": _each(
-            "{n}. {t}", "\n", "Answer in the form:\n1. <answer>\n2. <answer>\n\nQuestions:\n"
-        ),
-        "examples before": _shown(
-            "{n}. {t}", "Example: {t} -> {target}", "\n\nNow answer these questions:\n"
-        ),
+        "a shown format": _each("{n}. {t}", "\n", "Answer in the form:\n1. <answer>\n2. <answer>\n\nQuestions:\n"),
+        "examples before": _shown("{n}. {t}", "Example: {t} -> {target}", "\n\nNow answer these questions:\n"),
     },
     "XML": {
         "<task>": _each("<task>{t}</task>"),
@@ -233,7 +231,9 @@ STYLES: Mapping[str, Mapping[str, Style]] = {
         "French, Question": _each("Question {n} : {t}", "\n\n"),
         "French, numbers": _each("{n}. {t}", "\n", "Veuillez répondre aux questions ci-dessous :\n"),
         "French, Tâche": _each("Tâche n° {n} : {t}", "\n\n"),
-        "French, with an end": _each("{n}) {t}", "\n", "Réponds aux questions suivantes :\n", "\n\nRéponds à chaque question en un mot."),
+        "French, with an end": _each(
+            "{n}) {t}", "\n", "Réponds aux questions suivantes :\n", "\n\nRéponds à chaque question en un mot."
+        ),
         "Spanish, Pregunta": _each("Pregunta {n}: {t}", "\n\n"),
         "Spanish, numbers": _each("{n}. {t}", "\n", "Por favor, responda a las siguientes preguntas:\n"),
         "Spanish, Tarea": _each("**Tarea {n}:** {t}", "\n\n"),

@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from tests.gateway.servers import COMPLETION, served
 
+MODEL = "tesseract"
+
 
 async def _transcribe(request: Request) -> Response:
     body = await request.json()
@@ -25,6 +27,11 @@ async def _transcribe(request: Request) -> Response:
         return JSONResponse({"error": {"message": "no image", "type": "invalid_request_error"}}, 400)
     message = {"role": "assistant", "content": "\n".join(texts)}
     return JSONResponse({**COMPLETION, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+
+
+async def _models(request: Request) -> Response:
+    # The gateway asks servers on its own machine what they serve.
+    return JSONResponse({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
 
 async def _text_in(data_url: str) -> str:
@@ -43,5 +50,6 @@ async def _text_in(data_url: str) -> str:
 @contextlib.contextmanager
 def ocr_server() -> Iterator[str]:
     """The base URL of a running server."""
-    with served(Starlette(routes=[Route("/v1/chat/completions", _transcribe, methods=["POST"])])) as url:
+    routes = [Route("/v1/chat/completions", _transcribe, methods=["POST"]), Route("/v1/models", _models)]
+    with served(Starlette(routes=routes)) as url:
         yield f"{url}/v1"

@@ -4,6 +4,41 @@
 from __future__ import annotations
 
 COMPOSITE: dict[str, tuple[str, int]] = {
+    "blocks in chat tokens": ("<s>[INST] Name a prime. [/INST]</s><s>[INST] Name a port. [/INST]</s>", 2),
+    "numbered blocks": ("1. [INST] Name a prime. [/INST]\n2. [INST] Name a port. [/INST]", 2),
+    "user turns": ("<|user|>\nName a prime.\n<|user|>\nName a port.\n<|assistant|>\n", 2),
+    "turns with ends": ("<|im_start|>user\nName a prime.<|im_end|>\n<|im_start|>user\nName a port.<|im_end|>", 2),
+    "turns after an answered one": (
+        "<|user|>\nName a river.\n<|assistant|>\nPo\n<|user|>\nName a prime.\n<|user|>\nName a port.",
+        2,
+    ),
+    "instructions": ("### Instruction:\nName a prime.\n\n### Response:\n\n### Instruction:\nName a port.", 2),
+    "instructions after an answered one": (
+        "### Instruction:\nName a river.\n\n### Response:\nPo\n\n### Instruction:\nA prime?\n\n### Instruction:\nA port?",
+        2,
+    ),
+    "JSON lines": ('{"id": 1, "task": "Name a prime."}\n{"id": 2, "task": "Name a port."}', 2),
+    "a JSON array": ('Answer each of these questions.\n["3 * 7", "plural of mouse"]', 2),
+    "labels that begin again": (
+        "Question 1: 2 + 2\nQuestion 2: 3 + 3\nAnswers: 4, 6\n\nQuestion 1: 4 + 4\nQuestion 2: 5 + 5",
+        2,
+    ),
+    "numbers after a shown format": (
+        "Answer in the form:\n1. <answer>\n2. <answer>\n\nNow answer these questions:\n1. What is 3 + 3?\n2. A port?",
+        2,
+    ),
+    "announced rules": ("Solve all of these tasks:\n---\n3 * 7 =\n---\nplural of mouse =", 2),
+    "bracketed labels": ("[Task 1]\nName a prime.\n\n[Task 2]\nName a port.", 2),
+    "answered tags": ("<q>1 + 1</q>\n<a>2</a>\n<q>2 + 2</q>\n<q>3 + 3</q>", 2),
+    "a last task of several paragraphs": (
+        "Question 1: Is 91 prime?\n\nQuestion 2: Read this.\n\nBirds fly.\n\nWhat do they do?",
+        2,
+    ),
+    "Russian": ("Ответьте на следующие вопросы:\n1. 12 * 13\n2. столица Перу", 2),
+    "Arabic digits": ("أجب عن الأسئلة التالية:\n١. 12 * 13\n٢. عاصمة بيرو", 2),
+    "Korean": ("다음 질문에 답하세요.\n\n질문 1: 12 * 13\n\n질문 2: 페루의 수도", 2),
+    "Japanese brackets": ("【質問1】12 * 13\n【質問2】ペルーの首都", 2),
+    "Chinese numerals": ("任务一：12 * 13\n任务二：秘鲁的首都", 2),
     "roman": ("I. What is the capital of Laos?\nII. Translate 'good day' into Greek.\nIII. Compute 12 * 14.", 3),
     "roman lower paren": (
         "Answer the following:\n(i) Why do leaves turn red?\n(ii) Name two noble gases.\n(iii) Write a haiku on frost.",
@@ -91,6 +126,13 @@ COMPOSITE: dict[str, tuple[str, int]] = {
 }
 
 SINGLE: dict[str, str] = {
+    "one turn after an answered one": "<|user|>\nhi\n<|assistant|>\nHello!\n<|user|>\nName a port.",
+    "one instruction with its input": "### Instruction:\nTranslate.\n\n### Input:\nGood day\n\n### Response:\n",
+    "JSON as material": 'Sum the prices.\n[{"text": "tea", "price": 3}, {"text": "milk", "price": 2}]',
+    "an array of words": 'Sort this list: \n["pear", "apple", "fig"]',
+    "instructions for one job": "Build a form.\n\nPlease follow these instructions:\n1. Layout:\n - wide\n2. Style:\n - dark",
+    "choose one of the following": "Which dose? Choose one answer from the following:\n(A) 930\n(B) 93\n(C) 9.3",
+    "inputs of one program": "Sum the numbers of each line.\n\nInput 1: 3 4\nInput 2: 5 6",
     "numbered comments": "Fix this code:\n```python\n# 1. What is the input?\nx = input()\n# 2. What is the output?\nprint(x)\n```",
     "code comments unfenced": "Explain what this does:\n\n# 1. read the file\nwith open(f) as h: data = h.read()\n# 2. count the words\nprint(len(data.split()))",
     "puzzle clues": "Five friends sit in a row.\n1. Anna sits left of Ben.\n2. Carl sits at an end.\n3. Does not sit next to Carl: Dora.\nWho sits in the middle?",

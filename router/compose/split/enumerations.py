@@ -17,7 +17,11 @@ _BLANKS = re.compile(r"\s(?<![#/]\s)")
 _CLOSE = r"(?P<close>[.)\]:](?:\))?(?:\*\*)?[ \t]+|\*\*[ \t]+|[、．）：][ \t]*|[ \t]+[-–—][ \t]+)(?=\S)"
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _OTHER_DIGIT = re.compile("[٠-٩۰-۹०-९０-９]")
-_AS_ASCII = {ord(digit): str(int(digit)) for row in ("٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "०१२३४५६७८९", "０１２３４５６７８９") for digit in row}
+_AS_ASCII = {
+    ord(digit): str(int(digit))
+    for row in ("٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "०१२३४५६७८९", "０１２３４５６７８９")
+    for digit in row
+}
 # How many times the numbers may begin again, and how many characters of the text before one are read.
 _MOST_RESTARTS = 8
 _BEFORE_ONE = 600

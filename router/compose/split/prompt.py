@@ -42,7 +42,9 @@ _MOST_SEGMENTS = 32
 _LONGEST_PROMPT = 200_000
 # After a longer text, numbered items that are no questions are the steps of working on it.
 _LONGEST_INTRODUCTION = 500
-_EXAMPLES = re.compile(r"\W*(?:here are .{0,20}examples?|examples?|beispiele?|exemples?|ejemplos?|пример\w*|例)\b", re.IGNORECASE)
+_EXAMPLES = re.compile(
+    r"\W*(?:here are .{0,20}examples?|examples?|beispiele?|exemples?|ejemplos?|пример\w*|例)\b", re.IGNORECASE
+)
 # Items that refer to each other by number are the steps of one task.
 _SAME_TASK = re.compile(r"\b(?:go back to|return to|repeat|from|until) steps? \d", re.IGNORECASE)
 # How many paragraphs after the last item are looked at, as the instructions at the end of a prompt.
@@ -92,7 +94,11 @@ def _read(text: str, marked: Marked) -> Split | None:
     texts = marked.texts or tuple(_at(text, span) for span in items)
     first = marked.first or next((n for n in range(len(items), 0, -1) if is_answered(texts[n - 1])), 0)
     tasks = [_ANSWER_CUE.sub("", _RULE.sub("", each)).strip() for each in texts[first:]]
-    if not 2 <= len(tasks) <= _MOST_SEGMENTS or not all(tasks) or not _are_tasks(marked, preamble, tasks, closing):
+    if (
+        not 2 <= len(tasks) <= _MOST_SEGMENTS
+        or not all(tasks)
+        or not (marked.certain or _are_tasks(marked, preamble, tasks, closing))
+    ):
         return None
     examples = text[marked.starts[0] : marked.starts[first]].strip() if first else ""
     instructions = "\n".join(part for part in (without_announcement(preamble), closing) if part)
@@ -123,8 +129,6 @@ def _without_closing(text: str, marked: Marked, announced: bool) -> tuple[tuple[
 
 def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
     """Whether the items are tasks to be answered, rather than clues, options, steps or rules of one task."""
-    if marked.certain:
-        return True
     if _are_parts_of_one(marked, preamble, tasks, closing):
         return False
     if announces_tasks(preamble) or announces_tasks(closing):

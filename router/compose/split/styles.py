@@ -82,7 +82,8 @@ _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _LETTERS = "abcdefghijkl"
 _HAN = "一二三四五六七八九十"
 _ANSWER_LINE = re.compile(
-    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?P<answer>[^\n]*)", re.IGNORECASE
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?P<answer>[^\n]*)",
+    re.IGNORECASE,
 )
 
 

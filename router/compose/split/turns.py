@@ -10,9 +10,7 @@ from router.compose.split.words import announces_tasks
 
 _BLOCK = re.compile(r"\[INST\]((?:(?!\[INST\]).)*?)\[/INST\]", re.DOTALL | re.IGNORECASE)
 _SYSTEM = re.compile(r"\s*<<SYS>>.*?<</SYS>>\s*", re.DOTALL)
-_TOKEN = re.compile(
-    r"</?s>|\[/?INST\]|<</?SYS>>|<[|｜][\w▁ ]{1,30}[|｜]>|<(?:bos|eos|end_of_turn)>", re.IGNORECASE
-)
+_TOKEN = re.compile(r"</?s>|\[/?INST\]|<</?SYS>>|<[|｜][\w▁ ]{1,30}[|｜]>|<(?:bos|eos|end_of_turn)>", re.IGNORECASE)
 # What may stand between two blocks of one group: a number or a name for the next one, or a word that joins them.
 _NAME = re.compile(
     r"(?:[^\W\d]{1,12}[ \t]*)?(?:no\.?[ \t]*)?[#(\[]?(?P<number>\d{1,2})[.)\]:：]*[ \t]*[-–—]?[ \t]*\Z", re.IGNORECASE

@@ -52,7 +52,7 @@ _EAST_ASIAN_IMPERATIVE = re.compile(
 _QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
 
 _ANNOUNCED = re.compile(
-    r"\b(?:answer|answers|solve|do|complete|address|handle|responses? to|respond to|reply to|work (?:on|through)|tackle|"
+    r"\b(?:answers?|solve|do|complete|address|handle|responses? to|respond to|reply to|work (?:on|through)|tackle|"
     r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:(?:question|task|problem|"
     r"exercise|request|prompt|item|thing|part|input|instruction|message)s|queries|(?:each|every) "
     r"(?:question|task|problem|exercise|request|prompt|item|part|input|instruction|message)|"
