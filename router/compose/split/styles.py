@@ -25,6 +25,7 @@ _WORDS = (
     r"question|task|problem|exercise|request|query|prompt|part|q|frage|aufgabe|pregunta|tarea|ejercicio|problema|"
     r"pergunta|tarefa|domanda|compito|tâche|exercice|problème|вопрос|задача|問題|質問|问题|任务|題目|题目|문제|질문"
 )
+_ASCII_WORDS = tuple(word for word in _WORDS.split("|") if word.isascii())
 _BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
     r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?"
@@ -84,6 +85,11 @@ def _has_any(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
 
 
+def _has_twice(text: str, words: Sequence[str]) -> bool:
+    """Whether one of the words is in the text twice."""
+    return any(text.count(word) > 1 for word in words)
+
+
 def blank_code(text: str) -> str:
     """`text` with the contents of fenced code replaced, so that no marker is found in it."""
     if not _has_any(text, ("```", "~~~")):
@@ -134,6 +140,9 @@ def tags(text: str) -> Marked | None:
 
 def labels(text: str) -> Marked | None:
     """`Question 1:`, `## Task 2`, `**Part B:**`, `Aufgabe 3.`: counted from the first, or all without a number."""
+    # Two labels have the same word. A letter beyond ASCII may stand for one of it, whatever its case.
+    if text.isascii() and not _has_twice(text.lower(), _ASCII_WORDS):
+        return None
     found = found_at(_LABEL, text, _BEFORE_LABEL)
     by_word: dict[str, list[re.Match[str]]] = {}
     for match in found:
