@@ -316,28 +316,31 @@ def _choice(extension: Any, given: _Given) -> None:
 
 
 def _plans(extension: Any, given: _Given) -> None:
-    cards, count, masks = given.size(), given.size(8), given.chance.choice((1, 2, 16, 17, 0))
-    stated = given.numbers.integers(-1, max(cards, 1) + (given.chance.random() < 0.1), size=(given.size(12) + 3, 3))
-    stated[:, 1] = given.numbers.integers(1, 4, size=len(stated))
-    stated[:, 2] = given.numbers.integers(0, max(masks, 1), size=len(stated))
-    plans = given.numbers.integers(1, 6, size=(count, 7))
+    def rarely(others: tuple[Any, ...], usual: tuple[Any, ...]) -> Any:
+        return given.chance.choice(others if given.chance.random() < 0.03 else usual)
+
+    cards, count, masks = 1 + given.size(), 1 + given.size(6), rarely((0, 17), (1, 2, 16))
+    plans = given.numbers.integers(1, 3, size=(count, 7))
     plans[:, 0] = given.numbers.integers(0, 6, size=count)
-    plans[:, 1:3] = given.numbers.integers((0, 1), (3, 4), size=(count, 2))
-    plans[:, 4] = given.numbers.integers(1, 3, size=count)
+    is_of_samples = plans[:, 0] == 2
+    plans[:, 1] = given.numbers.integers(0, 3, size=count)
+    plans[:, 2] = np.where(is_of_samples, 1, given.numbers.integers(2, 4, size=count))
+    plans[is_of_samples, 3] += 3
     plans[:, 6] = given.numbers.integers(0, 50, size=count)
-    if given.chance.random() < 0.2 and plans.size:
-        plans.flat[given.chance.randrange(plans.size)] = given.chance.choice((-1, 0, 7, 17, 2**62, -(2**63)))
-    if given.chance.random() < 0.1:
-        stated.flat[given.chance.randrange(stated.size)] = given.chance.choice((-2, 17, 2**62, -(2**63)))
-    points, latents = given.chance.choice((1, 2, 4097)), given.chance.choice((0, 1, 13))
-    nodes = given.chance.choice((0, 1, 11, 16, 17))
+    stated = given.numbers.integers(-1, cards, size=(8, 3))
+    stated[:, 1] = given.numbers.choice((1, 1, 1, 2), size=8)
+    stated[:, 2] = given.numbers.integers(0, max(masks, 1), size=8)
+    for numbers in (plans, stated):
+        if given.chance.random() < 0.05:
+            numbers.flat[given.chance.randrange(numbers.size)] = given.chance.choice((-2, 0, 7, 17, 2**62, -(2**63)))
+    points, nodes, latents = rarely((0, 1), (2, 4097)), rarely((0, 17), (1, 11, 16)), rarely((0,), (1, 13))
     bound = extension.Plans(
-        given.array("i8", cards),
+        given.array("i8", cards) % 9,
         masks,
         plans,
         given.array("f8", count, 4),
         stated,
-        given.array("f8", given.chance.choice((100, 3_000, 20_000))),
+        given.array("f8", rarely((0, 100), (20_000,))),
         given.array("f8", 5),
         np.sort(given.array("f8", points)),
         np.sort(given.array("f8", points)),
@@ -346,15 +349,14 @@ def _plans(extension: Any, given: _Given) -> None:
         np.sort(given.array("f8", latents)),
         given.array("f8", latents),
     )
-    for _ in range(3):
-        wanted = tuple(given.chance.choice((number, number, number, -1, 99)) for number in range(count))
-        arrays = tuple(given.array("f8", cards) for _ in range(11 if given.chance.random() > 0.02 else 10))
+    for _ in range(4):
+        wanted = tuple(rarely((-1, 99), (number,)) for number in range(count))
+        arrays = tuple(given.out("f8", cards) + given.numbers.random(cards) for _ in range(rarely((10,), (11,))))
         money = (1.0, given.chance.uniform(0, 2), 1.0, given.chance.choice((0.0, 1e-6, np.nan)), 1.0)
-        rejected = given.array("?", masks, cards)
-        with contextlib.suppress(ValueError):
-            bound.expected(wanted, given.array("f8", cards), rejected, arrays, *money)
-        with contextlib.suppress(ValueError):
-            bound.expected(tuple(range(count)), given.array("f8", cards), rejected, arrays, *money)
+        rejected = (given.numbers.random((masks, cards)) < given.chance.choice((0.0, 0.3, 1.0))).astype(
+            rarely(("i1",), ("?",))
+        )
+        bound.expected(wanted, given.out("f8", cards) + given.numbers.normal(size=cards), rejected, arrays, *money)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def decide(
         if rejected.all():
             trial.admit(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    if rejected.all():
+    if np.count_nonzero(rejected) == len(rejected):
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
@@ -385,16 +385,16 @@ def _fails(results: Sequence[LimitResult]) -> Mask:
 
 def _binding(results: Sequence[LimitResult], chosen: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `chosen` would have been chosen."""
-    fails = _fails(results)
     # What makes a plan impossible is no limit that could be lifted.
-    lifted = [number for number in np.flatnonzero(fails.any(axis=1)).tolist() if results[number].limit is not POSSIBLE]
+    lifted = [n for n, each in enumerate(results) if each.limit is not POSSIBLE and np.count_nonzero(each.fails)]
     if not lifted:
         return ()
+    fails = _fails(results)
     counts = fails.sum(axis=0)
     fail, one_fails = counts > 0, counts == 1
     texts = []
     for number in lifted:
         added = fails[number] & one_fails
-        if added.any() and pick(fail & ~added) != chosen:
+        if np.count_nonzero(added) and pick(fail & ~added) != chosen:
             texts.append(results[number].limit.text)
     return tuple(texts)

@@ -50,7 +50,7 @@ def scaled(
     too, as `unknown`.
     """
     is_unknown = np.isnan(values)
-    if usual is None or not is_unknown.any():
+    if usual is None or not np.count_nonzero(is_unknown):
         shares = _shares(values, values, logarithmic)
     else:
         counted = np.where(is_unknown, usual(), values)
@@ -106,7 +106,7 @@ def scale_of(values: Doubles) -> Scale:
 
 def surely_counted_cost_usd(inputs: DecisionInputs) -> Doubles:
     """`counted_cost_usd`, and where that is unknown the cost at a usual price of all models."""
-    if not np.isnan(inputs.forecast.cost_usd).any():
+    if not np.count_nonzero(np.isnan(inputs.forecast.cost_usd)):
         return inputs.forecast.cost_usd
     tokens = inputs.input_tokens + inputs.forecast.written_tokens
     cost_usd = counted_cost_usd(inputs)

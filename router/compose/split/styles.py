@@ -30,6 +30,7 @@ _WORDS = (
     r"zadanie|soru|görev|вопрос|задача|задание|упражнение|питання|завдання|(?:ال)?سؤال|(?:ال)?مهمة|प्रश्न|कार्य|"
     r"問題|質問|設問|課題|タスク|问题|任务|任務|題目|题目|문제|질문|과제|작업"
 )
+_ASCII_WORDS = tuple(word for word in _WORDS.split("|") if word.isascii())
 _BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
     r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?(?P<open>[(\[【<「])?"
@@ -92,6 +93,11 @@ def _has_any(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
 
 
+def _has_twice(text: str, words: Sequence[str]) -> bool:
+    """Whether one of the words is in the text twice."""
+    return any(text.count(word) > 1 for word in words)
+
+
 def blank_code(text: str) -> str:
     """`text` with the contents of fenced code replaced, so that no marker is found in it."""
     if not _has_any(text, ("```", "~~~")):
@@ -132,6 +138,9 @@ def labels(text: str) -> Marked | None:
     """`Question 1:`, `## Task 2`, `**Part B:**`, `[Aufgabe 3]`: counted from the first, or all without a number. Where
     the numbers begin again, those before are examples.
     """
+    # Two labels have the same word. A letter beyond ASCII may stand for one of it, whatever its case.
+    if text.isascii() and not _has_twice(text.lower(), _ASCII_WORDS):
+        return None
     found = found_at(_LABEL, text, _BEFORE_LABEL)
     by_word: dict[tuple[str, str | None], list[re.Match[str]]] = {}
     for match in found:

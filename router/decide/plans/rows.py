@@ -107,8 +107,10 @@ class PlanRows:
 
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
-        own = np.array([_UNKNOWN if row.figures is None else _forecast_of(row.figures) for row in self.rows]).T
-        extended = map(np.concatenate, zip(_columns_of(forecast), own, strict=True))
+        extended = np.empty((len(_FIGURES), self._cards + len(self.rows)))
+        extended[:, : self._cards] = _columns_of(forecast)
+        own = [_UNKNOWN if row.figures is None else _forecast_of(row.figures) for row in self.rows]
+        extended[:, self._cards :] = np.array(own).T
         compared = forecast.compared
         if compared is not None:
             of_plans = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
@@ -280,7 +282,7 @@ class PlanRows:
             return LimitResult(limit, np.concatenate((result.fails, fails)), np.concatenate((result.unknown, unknown)))
         fails = np.zeros(self._cards + len(self.rows), dtype=np.bool_)
         fails[: self._cards] = result.fails
-        if fails.any():
+        if np.count_nonzero(fails):
             failing = set(np.flatnonzero(fails).tolist())
             fails[self._cards :] = [self._has_failing(row, failing, result) for row in self.rows]
         # Of a plan it is its members' fields that may be unknown.
