@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -30,9 +29,23 @@ class RetryLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"wind
 
 
 class Paid:
-    """A call that may be made. `failed` says what it came to; a call that is cancelled counts as failed."""
+    """A call that may be made: a block ends it, where it counts. `failed` says what it came to; a call that is
+    cancelled counts as failed.
+    """
 
-    failed = True
+    __slots__ = ("_budget", "_is_unproven", "failed")
+
+    def __init__(self, budget: _KeyBudget | None = None, *, is_unproven: bool = False) -> None:
+        self.failed = True
+        self._budget, self._is_unproven = budget, is_unproven
+
+    def __enter__(self) -> Paid:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._budget is not None:
+            self._budget.running -= self._is_unproven
+            self._budget.end(failed=self.failed)
 
 
 class RetryBudget:
@@ -47,9 +60,9 @@ class RetryBudget:
         self.limits = limits
         self._of_key: dict[str, _KeyBudget] = {}
 
-    @contextlib.asynccontextmanager
-    async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> AsyncIterator[Paid | None]:
-        """A block that makes one call for a request of `key`; None where the budget does not allow it.
+    async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> Paid | None:
+        """The leave to make one call for a request of `key`, at once and in a block of it; None where the budget does
+        not allow it.
 
         `standing` is that of the deployment now. While calls run to deployments that are not known to work, this waits
         for what they show.
@@ -57,20 +70,14 @@ class RetryBudget:
         budget = self._of(key)
         if not repeated:
             budget.count_request()
-            yield Paid()
-            return
+            return Paid()
         while (known := standing()) not in ("works", "untried") and not budget.has_rest(self.limits):
             if not budget.running:
-                yield None
-                return
+                return None
             await budget.changed()
-        paid, proven = Paid(), known == "works"
-        budget.running += not proven
-        try:
-            yield paid
-        finally:
-            budget.running -= not proven
-            budget.end(failed=paid.failed)
+        is_unproven = known != "works"
+        budget.running += is_unproven
+        return Paid(budget, is_unproven=is_unproven)
 
     def _of(self, key: str) -> _KeyBudget:
         budget = self._of_key.get(key)

@@ -318,8 +318,10 @@ class CompletionHandler:
                 # The gateway itself failed, or is shutting down.
                 await self._record(500, "internal_error")
             self._services.answered(self._copy)
-            # They may be large, and whatever is part of a cycle stays until the garbage collector runs.
+            # Nothing of a request should wait for the garbage collector, which stops the event loop. The responder
+            # refers to this handler, and so does an error that somebody keeps.
             self._request = self._response = self._selection = None
+            del self._responder
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
         # Lines of JSON have no comments.

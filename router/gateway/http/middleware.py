@@ -81,8 +81,7 @@ class RequestMiddleware:
         timeouts, started = self._timeouts(), False
         ends_s = asyncio.get_running_loop().time() + timeouts.total_s
         connection = scope.get("extensions", {}).get(CONNECTION)
-        state["client"] = self._proxies().client_of(scope)
-        sender = state["sender"] = Sender(send, connection, timeouts.send_s, ends_s)
+        sender = Sender(send, connection, timeouts.send_s, ends_s)
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
@@ -103,6 +102,7 @@ class RequestMiddleware:
             await _preflight_reply(scope, visitors, origin)(scope, receive, sender)
             return
         app = self._posts.get(target.path) if scope["method"] == "POST" else None
+        state["client"], state["sender"] = self._proxies().client_of(scope), sender
         try:
             await (app or self.app)(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -122,6 +122,9 @@ class RequestMiddleware:
             await _error_reply(scope, error)(scope, receive, send_with_id)
         finally:
             sender.finish()
+            # The server's part of it refers to the scope: as a cycle, all of the request would stay until the garbage
+            # collector runs, which then stops the event loop for long.
+            del state["sender"]
 
 
 def _error_reply(scope: Scope, error: ErrorResponse) -> Response:

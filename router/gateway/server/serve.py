@@ -25,7 +25,7 @@ from router.gateway.app import make_app
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
-from router.gateway.server.allocator import return_large_blocks
+from router.gateway.server.allocator import return_large_blocks, use_huge_pages
 from router.gateway.server.connections import Connections
 from router.gateway.server.descriptors import client_connections, raise_descriptor_limit, warning
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
@@ -184,6 +184,9 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
+        if options.workers == 1:
+            # Workers are forked from one process, and share what it holds.
+            use_huge_pages()
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
         if options.uds is not None:

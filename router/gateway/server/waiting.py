@@ -44,12 +44,6 @@ class _Kind:
     def __len__(self) -> int:
         return len(self._since_s)
 
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter(self._since_s)
-
-    def __contains__(self, connection: Waiting) -> bool:
-        return connection in self._since_s
-
     def add(self, connection: Waiting, owner: str, now_s: float) -> None:
         """Take a connection, which is in no kind."""
         self._since_s[connection] = now_s, owner
@@ -105,38 +99,36 @@ class WaitingRoom:
     """
 
     def __init__(self) -> None:
-        self._new, self._silent, self._anonymous, self._known = self._kinds = (_Kind(), _Kind(), _Kind(), _Kind())
+        self._new, self._silent, self._anonymous, self._known = _Kind(), _Kind(), _Kind(), _Kind()
+        self._kind_of: dict[Waiting, _Kind] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._kinds))
+        return len(self._kind_of)
 
     def __iter__(self) -> Iterator[Waiting]:
-        for kind in self._kinds:
-            yield from kind
+        return iter(self._kind_of)
 
     def open(self, connection: Waiting, now_s: float) -> None:
         """A connection begins."""
-        self._new.add(connection, connection.address, now_s)
+        self._add(self._new, connection, connection.address, now_s)
 
     def end(self, connection: Waiting, now_s: float) -> None:
         """Nothing is expected of this connection any more."""
         self.leave(connection)
-        self._silent.add(connection, connection.address, now_s)
+        self._add(self._silent, connection, connection.address, now_s)
 
     def idle(self, connection: Waiting, now_s: float) -> None:
         """A response is complete."""
         self.leave(connection)
         if connection.key_id:
-            self._known.add(connection, connection.key_id, now_s)
+            self._add(self._known, connection, connection.key_id, now_s)
         else:
-            self._anonymous.add(connection, connection.address, now_s)
+            self._add(self._anonymous, connection, connection.address, now_s)
 
     def leave(self, connection: Waiting) -> None:
         """A connection no longer waits, or never did."""
-        for kind in self._kinds:
-            if connection in kind:
-                kind.remove(connection)
-                return
+        if (kind := self._kind_of.pop(connection, None)) is not None:
+            kind.remove(connection)
 
     def first_to_go(self, limit: int, now_s: float) -> Waiting | None:
         """The connection that makes room for another one where `limit` are allowed; None if none should.
@@ -157,6 +149,10 @@ class WaitingRoom:
     def oldest_new(self) -> Waiting | None:
         """The new connection that has waited longest."""
         return self._new.oldest()
+
+    def _add(self, kind: _Kind, connection: Waiting, owner: str, now_s: float) -> None:
+        kind.add(connection, owner, now_s)
+        self._kind_of[connection] = kind
 
 
 _NONE = _Kind()

@@ -10,9 +10,10 @@ from router.formats.quantities import Seconds
 
 async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "failing", key: str = "") -> bool:
     """Whether a repeated call is made."""
-    async with budget.call(key, lambda: standing, repeated=True) as paid:
-        if paid is None:
-            return False
+    leave = await budget.call(key, lambda: standing, repeated=True)
+    if leave is None:
+        return False
+    with leave as paid:
         await asyncio.sleep(0.001)
         paid.failed = not works
         return True
@@ -20,8 +21,10 @@ async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "fa
 
 async def requests(budget: RetryBudget, number: int, key: str = "") -> None:
     for _ in range(number):
-        async with budget.call(key, lambda: "failing", repeated=False) as paid:
-            assert paid is not None
+        leave = await budget.call(key, lambda: "failing", repeated=False)
+        assert leave is not None
+        with leave:
+            pass
 
 
 def test_repeated_calls_may_fail_as_often_as_the_budget_allows() -> None:
@@ -73,8 +76,11 @@ def test_further_calls_wait_for_what_the_first_one_at_a_deployment_shows() -> No
             return made
 
         async def further() -> bool:
-            async with budget.call("", standing, repeated=True) as paid:
-                return paid is not None
+            leave = await budget.call("", standing, repeated=True)
+            if leave is not None:
+                with leave:
+                    pass
+            return leave is not None
 
         return await asyncio.gather(first(), *(further() for _ in range(5)))
 

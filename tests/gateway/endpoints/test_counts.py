@@ -1,7 +1,8 @@
-"""Work that is done once a request: converting its body, decoding the response, decoding an error."""
+"""Work that is done once a request: converting its body, decoding the response, decoding an error; none is left."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +14,17 @@ from router.dispatch import response, stream
 from router.dispatch.bodies import whole
 from router.formats import json as formats_json
 from router.gateway.endpoints import completion
+from router.gateway.endpoints.completion import CompletionHandler
+from router.gateway.http.client.sending import Sender
+from router.pipeline import Routed
 from router.wire import CONVERSIONS
-from tests.gateway.servers import CHUNKS, Upstream, gateway_server, make_card
+from tests.gateway.servers import CHUNKS, Upstream, gateway_server, make_card, wait_for
 
 ANTHROPIC = {"model": "auto", "max_tokens": 16, "messages": [{"role": "user", "content": "Hello"}]}
 RESPONSES = {"model": "auto", "input": "Hello"}
+
+
+_OF_A_REQUEST = (CompletionHandler, Sender, Routed)
 
 
 class Calls:
@@ -123,3 +130,17 @@ def test_an_upstream_error_is_decoded_once(client: httpx.Client, monkeypatch: py
 
 def test_json_is_decoded_by_one_module_only() -> None:
     assert {whole.json_or_none.__module__, response.json_or_none.__module__} == {formats_json.__name__}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("model", ["auto", "working", "status-400", "unknown"])
+def test_a_request_leaves_nothing_to_the_garbage_collector(client: httpx.Client, model: str, stream: bool) -> None:
+    # Each time that it runs, all requests wait, the longer the more is left.
+    body = {"model": model, "messages": ANTHROPIC["messages"], "stream": stream}
+    gc.collect()
+    gc.disable()
+    try:
+        client.post("/v1/chat/completions", json=body).read()
+        assert wait_for(lambda: not any(isinstance(each, _OF_A_REQUEST) for each in gc.get_objects()))
+    finally:
+        gc.enable()

@@ -407,6 +407,13 @@ def usages(draw: st.DrawFn) -> dict[str, Any]:
     return usage
 
 
+@given(st.tuples(*(st.one_of(st.integers(-1, 40), _numbers, st.sampled_from([True, 2.0, "3", None])),) * 3))
+def test_openais_three_counts_alone_are_read_as_among_others(counts: tuple[Any, Any, Any]) -> None:
+    usage = dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), counts, strict=True))
+    for three in (usage, {**usage, "total_tokens": 30, "completion_tokens": 10, "prompt_tokens": 20}):
+        assert usage_in({"usage": three}) == usage_in({"usage": {**three, "another": 1}})
+
+
 @given(st.lists(usages(), min_size=1, max_size=3))
 def test_the_parts_of_any_usage_are_never_negative_nor_more_than_the_whole(events: list[dict[str, Any]]) -> None:
     usage: Usage | None = None
