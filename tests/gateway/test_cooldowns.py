@@ -120,14 +120,14 @@ def test_a_success_ends_the_cooldown_everywhere(two: tuple[Process, Process]) ->
     assert not there.avoids("bob")
 
 
-def test_what_was_heard_is_not_told_again(two: tuple[Process, Process], state: SqliteState) -> None:
+def test_an_applied_cooldown_is_not_published_again(two: tuple[Process, Process], state: SqliteState) -> None:
     here, there = two
     here.fails("ann", REFUSED)
     exchange(here, there)
-    told = asyncio.run(state.blobs_after(0, COOLDOWNS))
+    published = asyncio.run(state.blobs_after(0, COOLDOWNS))
     there.notes("ann")
     exchange(here, there)
-    assert asyncio.run(state.blobs_after(0, COOLDOWNS)) == told
+    assert asyncio.run(state.blobs_after(0, COOLDOWNS)) == published
 
 
 def test_a_gateway_that_starts_later_knows_it_too(state: SqliteState) -> None:
@@ -148,7 +148,7 @@ def test_a_server_of_another_address_is_another_server(state: SqliteState) -> No
     assert not elsewhere.pool.cooling_down("ann")
 
 
-def test_a_state_that_has_lost_its_data_hears_it_again(tmp_path: Path) -> None:
+def test_a_state_that_has_lost_its_data_gets_it_again(tmp_path: Path) -> None:
     stores = [SqliteState(tmp_path / name) for name in ("first", "second")]
     here = Process(stores[0])
     here.fails("ann", REFUSED)
