@@ -7,6 +7,7 @@ same fields in camel case from its API) and https://www.tensorzero.com/docs/gate
 
 from __future__ import annotations
 
+import ast
 import csv
 import datetime
 import io
@@ -32,6 +33,7 @@ _IDS: dict[Layout, tuple[str, ...]] = {
 }
 _NAMES = ("name", "metric_name")
 _MOST_COMMENT = 2000
+_LONGEST_MAP = 100_000
 _TIMES = ("timestamp", "created_at", "at")
 _WORDS = {"true": 1.0, "false": 0.0, **{str(word): value for word, value in VALUES.items()}}
 
@@ -143,12 +145,20 @@ def _at(row: Row, place: str) -> Any:
     if not inner:
         return value
     if isinstance(value, str) and value.startswith("{"):
-        # CSV has objects as JSON.
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
+        value = _object_in(value)
     return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def _object_in(cell: str) -> Any:
+    """The object in a cell of a CSV file: JSON, or a map as ClickHouse writes it, in single quotes."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(cell) if len(cell) <= _LONGEST_MAP else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Any]]:

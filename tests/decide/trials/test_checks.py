@@ -38,7 +38,10 @@ ARMS = "arms: [{policy: default}, {card: small}]"
         ("shadow: {policy: chep, dollars_per_day: 1}", 'there is no policy "chep"; did you mean "cheap"?'),
         ("shadow: {policy: default, dollars_per_day: 1}", "default.yaml:3: shadow.policy: names this policy itself"),
         ("shadow: {card: small}", 'default.yaml:3: shadow: the key "dollars_per_day" is missing'),
-        ("shadow: {card: small, policy: cheap, dollars_per_day: 1}", "shadow: state one of `card`, `policy` and `plan`"),
+        (
+            "shadow: {card: small, policy: cheap, dollars_per_day: 1}",
+            "shadow: state one of `card`, `policy` and `plan`",
+        ),
         ("shadow: {card: small, dollars_per_day: 1, shar: 1}", 'unknown key "shar"; did you mean "share"?'),
         (
             "experiment:\n  name: try\n  arms:\n    - {policy: default}\n    - {policy: chep}",

@@ -71,6 +71,14 @@ def test_feedback_of_tensorzero_is_about_its_target(tmp_path: Path) -> None:
     assert read(file) == ("tensorzero", [Judgement("req-3", 1.0), Judgement("req-3", 0.5)])
 
 
+def test_tags_of_tensorzero_in_a_csv_file_of_clickhouse_name_the_request(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.csv"
+    file.write_text(
+        """id,target_id,metric_name,value,tags\na,t,solved,true,"{'request_id':'req-5'}"\nb,u,solved,false,{}\n"""
+    )
+    assert read(file) == ("tensorzero", [Judgement("req-5", 1.0), Judgement("u", 0.0)])
+
+
 def test_a_table_needs_an_id_and_a_value_or_a_verdict(tmp_path: Path) -> None:
     file = tmp_path / "votes.csv"
     file.write_text("\ufeffid,value,verdict,comment\na,0.5,,\nb,,bad,wrong\n")
