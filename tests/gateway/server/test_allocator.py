@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +33,27 @@ print(resident() - before)
 def test_large_blocks_are_returned_although_small_ones_remain() -> None:
     grown = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True).stdout
     assert int(grown) < 10_000_000
+
+
+# The kernel decides how much of it becomes huge pages; none of what was there may be lost, and it must not grow.
+_HUGE = """
+from pathlib import Path
+from router.gateway.server.allocator import use_huge_pages
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+kept = [[str(number)] for number in range(200_000)]
+before = resident()
+advised = use_huge_pages()
+assert all(each == [str(number)] for number, each in enumerate(kept))
+print(advised, resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an advice to Linux")
+def test_what_is_held_is_moved_to_huge_pages_and_takes_no_more_memory() -> None:
+    shown = subprocess.run([sys.executable, "-c", _HUGE], capture_output=True, text=True, check=True).stdout
+    advised, grown = map(int, shown.split())
+    assert advised > 10_000_000 or not Path("/sys/kernel/mm/transparent_hugepage").exists()
+    assert grown < 8_000_000
