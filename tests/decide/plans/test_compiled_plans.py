@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def _few(members: Sequence[Member]) -> bool:
 
 
 MEMBERS = st.lists(st.one_of(NAMED, BEST), min_size=1, max_size=4).filter(_few).map(tuple)
-_common = {"id": st.just("p"), "description": st.just("x"), "caps": CAPS}
+_common: dict[str, Any] = {"id": st.just("p"), "description": st.just("x"), "caps": CAPS}
 PLANS: st.SearchStrategy[PlanSpec] = st.one_of(
     st.builds(Cascade, members=MEMBERS, gate=GATES, **_common),
     st.builds(Committee, members=MEMBERS, gate=GATES, agree=st.just(2), **_common),
@@ -92,9 +94,9 @@ def _forecast(seed: int, unknown: float, *, compares: bool) -> Forecast:
         values[rng.random(CARDS) < unknown] = np.nan
         return values
 
-    rows = [column(), column(0.3), column(0.3), column()]
-    amounts = [column(500), column(900), column(0.02), column(400), column(9_000)]
-    return Forecast(*rows, *amounts, compared=column() if compares else None)
+    rows: list[Any] = [column(), column(0.3), column(0.3), column()]
+    amounts: list[Any] = [column(500), column(900), column(0.02), column(400), column(9_000)]
+    return msgspec.structs.replace(Forecast(*rows, *amounts), compared=column() if compares else None)
 
 
 def _rows(plans: SelectedPlans, forecast: Forecast, goals: dict[str, float], limits: str) -> tuple[Row, ...]:
@@ -133,7 +135,8 @@ def test_rows_are_the_same_to_the_bit(
 
 
 def test_every_kind_that_is_compiled_is_forecast_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    members, common = (Best(2),), {"id": "p", "description": "x"}
+    members = (Best(2),)
+    common: dict[str, Any] = {"id": "p", "description": "x"}
     plans: list[PlanSpec] = [
         Cascade(members=members, **common),
         Committee(members=members, **common),
@@ -153,10 +156,11 @@ def test_every_kind_that_is_compiled_is_forecast_by_the_kernel(monkeypatch: pyte
 
 
 def test_members_beyond_the_first_cards_of_the_order_are_found() -> None:
-    efforts = {name: {} for name in ("none", "minimal", "low", "medium", "high", "xhigh", "max")}
+    efforts: dict[str, Any] = {name: {} for name in ("none", "minimal", "low", "medium", "high", "xhigh", "max")}
     catalog = Catalog(card(f"m{number}", efforts=efforts) for number in range(6))
     score, column = np.arange(float(len(catalog))), np.linspace(0.2, 0.9, len(catalog))
-    inputs = DecisionInputs(catalog, Forecast(*[column] * 9), None, 100)
+    of_cards: list[Any] = [column] * 9
+    inputs = DecisionInputs(catalog, Forecast(*of_cards), None, 100)
     plan = SelectedPlans([Cascade(id="p", description="x", members=(Best(5),))])
 
     def members() -> list[str]:
