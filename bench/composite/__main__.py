@@ -1,9 +1,10 @@
 """Prompts of several tasks through segments: `python -m bench.composite --data DIR [--json]`.
 
-Three parts. Composites of the tasks of `DIR/bbh_tasks`, in several styles, before adapters that answer right for their
+Four parts. Composites of the tasks of `DIR/bbh_tasks`, in several styles, before adapters that answer right for their
 own domain only: exact boundaries, domains, attempted and correct counts, beside the best single adapter and one adapter
-for the whole prompt. False splits of prompts that are one task, on all sets in DIR. And with `--local ADAPTERS`, real
-LoRA adapters on a llama.cpp server (`bench.composite.train` makes them).
+for the whole prompt. Exact boundaries in more than a hundred other styles. False splits of prompts that are one task,
+on all sets in DIR. And with `--local ADAPTERS`, real LoRA adapters on a llama.cpp server (`bench.composite.train` makes
+them).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.composite import false_splits, local, oracle
+from bench.composite import boundaries, false_splits, local, oracle
 from bench.composite.prompts import STYLES
 from router.errors import PulvinarError
 
@@ -46,8 +47,9 @@ def main() -> None:
         file = arguments.data / _TASKS / "prompts.jsonl.gz"
         scores = oracle.measure(file, arguments.prompts, arguments.sizes, arguments.styles)
         rates = false_splits.measure(arguments.data)
-        found |= {"composites": scores, "false_splits": rates}
-        texts += [_composites(scores), _rates(rates)]
+        exact = boundaries.measure(file, arguments.prompts)
+        found |= {"composites": scores, "boundaries": exact, "false_splits": rates}
+        texts += [_composites(scores), _boundaries(exact), _rates(rates)]
     if arguments.local is not None:
         results = local.measure(
             arguments.local, arguments.model, arguments.python, arguments.prompts, arguments.tasks, arguments.threads
@@ -66,6 +68,13 @@ def _composites(scores: Sequence[oracle.Scores]) -> str:
         shares = f"{each.boundaries:.2f} | {each.domains:.2f} | {each.attempted:.2f} | {each.correct:.2f}"
         lines.append(f"| {each.style} | {each.size} | {shares} | {each.best_single:.2f} | {each.unsplit:.2f} |")
     return "\n".join(lines)
+
+
+def _boundaries(rows: Sequence[boundaries.Boundaries]) -> str:
+    lines = ["| kind | style | exact | whole |", "|---|---|---|---|"]
+    lines += [f"| {each.kind} | {each.style} | {each.exact:.2f} | {each.whole:.2f} |" for each in rows]
+    mean = sum(each.exact for each in rows) / len(rows)
+    return "\n".join([*lines, f"| all | {len(rows)} styles | {mean:.3f} | |"])
 
 
 def _rates(rates: Sequence[false_splits.FalseSplits]) -> str:
