@@ -39,10 +39,11 @@ def fit_purpose(sets: Sequence[TaskSet], encoder: Encoder) -> PurposeParameters:
     withins = [_within(of, list(group.tasks)) for of, group in zip(points, sets, strict=True)]
     overall = np.mean([of.mean(axis=0) for of in points], axis=0)
     between = np.mean([(of - overall).T @ (of - overall) / len(of) for of in points], axis=0)
-    topics, surface = slice(embedded), slice(embedded, None)
+    of_topics, of_surface = slice(embedded), slice(embedded, None)
     within = np.mean(withins, axis=0)
-    squares = withins[0][topics, topics], between[topics, topics], within[surface, surface], between[surface, surface]
-    return PurposeParameters(center, mean, scale, *squares)
+    topics = withins[0][of_topics, of_topics], between[of_topics, of_topics]
+    squares = within[of_surface, of_surface], between[of_surface, of_surface]
+    return PurposeParameters(center, mean, scale, *topics, *squares)
 
 
 def _within(points: Doubles, tasks: Sequence[str]) -> Doubles:
