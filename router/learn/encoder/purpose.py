@@ -33,13 +33,17 @@ def fit_purpose(sets: Sequence[TaskSet], encoder: Encoder) -> PurposeParameters:
     mean = np.mean([surface.mean(axis=0) for surface in surfaces], axis=0)
     square = np.mean([np.square(surface - mean).mean(axis=0) for surface in surfaces], axis=0)
     scale = np.sqrt(square) + _LEAST_SCALE
-    width = embedded + len(mean)
-    empty = PurposeParameters(center, mean, scale, np.eye(embedded), np.eye(width), np.eye(width))
+    topic, surface = np.eye(embedded), np.eye(len(mean))
+    empty = PurposeParameters(center, mean, scale, topic, topic, surface, surface)
     points = [PurposeSpace(empty, encoder).points(of.vectors) for of in sets]
     withins = [_within(of, list(group.tasks)) for of, group in zip(points, sets, strict=True)]
     overall = np.mean([of.mean(axis=0) for of in points], axis=0)
     between = np.mean([(of - overall).T @ (of - overall) / len(of) for of in points], axis=0)
-    return PurposeParameters(center, mean, scale, withins[0][:embedded, :embedded], np.mean(withins, axis=0), between)
+    of_topics, of_surface = slice(embedded), slice(embedded, None)
+    within = np.mean(withins, axis=0)
+    topics = withins[0][of_topics, of_topics], between[of_topics, of_topics]
+    squares = within[of_surface, of_surface], between[of_surface, of_surface]
+    return PurposeParameters(center, mean, scale, *topics, *squares)
 
 
 def _within(points: Doubles, tasks: Sequence[str]) -> Doubles:

@@ -11,8 +11,9 @@ from router.perceive.skills import row_by_row
 from router.types import Doubles
 
 _EDGE = 1e-6
-MOST_COUNTED = 64
-"""More prompts of a task than these make its mean no surer, since documents are not quite the prompts of users."""
+MOST_COUNTED = 8
+"""More prompts of a task than these make its mean no surer: the examples of a card are not quite the prompts of users,
+and a card with many of them would lose prompts to those with few, whose means may be anywhere."""
 
 
 class TaskMean(NamedTuple):

@@ -15,10 +15,10 @@ from router.perceive.purpose.space import PurposeParameters, PurposeSpace
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles
 
-FORMAT, VERSION = "pulvinar-purpose", 1
+FORMAT, VERSION = "pulvinar-purpose", 2
 
 _MANIFEST, _ARRAYS = "purpose.json", "purpose.npz"
-_SQUARES = ("topic_within", "within", "between")
+_SQUARES = ("topic_within", "topic_between", "surface_within", "surface_between")
 _LEAST_VARIANCE = 1e-12
 _DEVIATIONS = "_deviations"
 """A covariance is stored as standard deviations, and the upper triangle of its correlations as float16."""

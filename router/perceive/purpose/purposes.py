@@ -14,8 +14,12 @@ from router.perceive.purpose.space import Known, PurposeSpace
 from router.perceive.skills import quantised
 from router.types import Doubles, Floats, Indices, Mask
 
-NEAR = 30.0
-"""The least match of topics, in units of log-likelihood, at which a prompt belongs to a card with examples."""
+LEAST_MATCH, MATCH_OF_EXAMPLES = 18.5, 7.5
+"""The least match of topics at which a prompt belongs to a card with `n` examples is `LEAST_MATCH + MATCH_OF_EXAMPLES
+ln n`, in units of log-likelihood: at any number of examples as many prompts of no task are taken."""
+
+SURFACE = 3.0
+"""How much the match of surfaces counts beside that of topics, where cards are compared."""
 
 NEAR_PROBES = 20.0
 """The least match of topics, and of topics and surface features, at which a prompt belongs to an adapter of which only
@@ -62,16 +66,17 @@ class Purposes:
         """
         self.positions, self._space = positions, space
         self._probed = np.zeros(len(positions), dtype=np.bool_) if claims is None else ~claims
-        self._limits = np.where(self._probed, NEAR_PROBES, NEAR)
         self._known = known = space.known([cards[position] for position in positions.tolist()], means)
+        counted = np.array([max(of.counted, 1) for of in known], dtype=np.float64)
+        self._limits = np.where(self._probed, NEAR_PROBES, LEAST_MATCH + MATCH_OF_EXAMPLES * np.log(counted))
         counts = sorted({of.counted for of in known})
         self._count: Indices = np.array([counts.index(of.counted) for of in known], dtype=np.intp)
-        self._of_topics, self._of_all = space.topics.shared(counts), space.all.shared(counts)
+        self._of_topics, self._of_surface = space.topics.shared(counts), space.surface.shared(counts)
         width = len(space.topics.spread)
         self._topic_rows: Floats = np.array([of.topic_row for of in known], dtype=np.float32).reshape(-1, width)
         self._step = np.array([of.topic_step for of in known])
         self._topic_constants = np.array([of.topic_constant for of in known])
-        self._constants = np.array([of.constant for of in known])
+        self._surface_constants = np.array([of.surface_constant for of in known])
         self._negatives = {index: of for index, of in enumerate(known) if len(of.negatives)}
         self._not_for = {index: of for index, of in enumerate(known) if len(of.not_for)}
         self._texts: NDArray[np.int8] = np.array([of.text for of in known], dtype=np.int8).reshape(-1, width)
@@ -85,15 +90,13 @@ class Purposes:
         """
         point = self._space.points(vector[None])[0]
         topic = point[: len(self._space.topics.spread)]
-        near = np.flatnonzero(self.topic_matches(topic) >= self._limits)
+        matches = self.topic_matches(topic)
+        near = np.flatnonzero(matches >= self._limits)
         if not len(near):
             return near, np.zeros(0)
-        at = point @ self._space.all.axes
-        squares, constants = self._of_all
-        shared = (squares * np.square(at)).sum(axis=1) + constants
-        rows = np.array([self._known[index].row for index in near.tolist()])
-        matches = (rows * at).sum(axis=1) + self._constants[near] + shared[self._count[near]]
-        belongs = ~self._probed[near] | (matches >= NEAR_PROBES)
+        of_surface = self._surface_matches(near, point[len(topic) :])
+        matches = matches[near] + SURFACE * of_surface
+        belongs = of_surface > 0
         near, matches = near[belongs], matches[belongs]
         logits = MOST_LOGITS * (0.75 + 0.25 * matches / (HALF_MATCH + np.abs(matches)))
         for place, index in enumerate(near.tolist()):
@@ -113,6 +116,15 @@ class Purposes:
                 nearer = float((known.not_for * topic).sum(axis=1).max()) - positive - _NEGATIVE_MARGIN
                 of_text[place] -= min(max(nearer / _NEGATIVE_MARGIN, 0.0), 1.0)
         return of_text
+
+    def _surface_matches(self, near: Indices, surface: Doubles) -> Doubles:
+        """The matches `(near,)` of the surfaces of these cards' prompts with that of a prompt `(surface,)`."""
+        at = surface @ self._space.surface.axes
+        squares, constants = self._of_surface
+        shared = (squares * np.square(at)).sum(axis=1) + constants
+        rows = np.array([self._known[index].surface_row for index in near.tolist()])
+        matches: Doubles = (rows * at).sum(axis=1) + self._surface_constants[near] + shared[self._count[near]]
+        return matches
 
     def topic_matches(self, topic: Doubles) -> Doubles:
         """The matches `(positions,)` of topics with a prompt's topic `(embedded,)`."""

@@ -8,10 +8,12 @@ a further prompt of the card's task, of which `n` examples with the mean `x` are
     match(z) = log N(z; n B (n B + W)⁻¹ x, W + (B⁻¹ + n W⁻¹)⁻¹) - log N(z; 0, B + W)
 
 In coordinates in which `W` is one and `B` diagonal, it is a product of the prompt's vector with a row of the card, plus
-a number that cards with as many examples share. There are two of them: the match of topics decides whether a prompt is
-near the card at all, that of topics and surface features how near. Near prompts add to the logit of the forecast:
+a number that cards with as many examples share. There are two of them: that of topics (the embedding) and that of the
+surface (length, punctuation, and so on). The match of topics decides whether a prompt is near the card at all, at a
+limit that grows with the number of examples, and a prompt of another surface than the examples is not near. Both
+together say how near. Near prompts add to the logit of the forecast:
 
-    logit q(z) = logit q_0(z) + δ (3/4 + match / (4 (match_0 + |match|)))
+    logit q(z) = logit q_0(z) + δ (3/4 + match / (4 (match_0 + |match|))),   match = match_topics + 3 match_surface
 
 `not_examples` take from this as far as they are nearer to the prompt than the examples are. All other prompts keep the
 forecast `q_0`: for an adapter, that of its base.
@@ -39,7 +41,7 @@ from router.types import Doubles, Floats
 CLIP = 3.0
 SURFACE_WEIGHT = 0.03
 _RIDGE_OF_TOPICS, _BETWEEN_OF_TOPICS = 0.3, 0.3
-_RIDGE, _BETWEEN = 1.0, 0.1
+_RIDGE_OF_SURFACE, _BETWEEN_OF_SURFACE, _LEAST_BETWEEN = 0.3, 0.03, 0.05
 _MOST_KNOWN = 8_192
 _AT_ONCE = 128
 """Cards whose examples are encoded at once, which bounds the memory that this takes."""
@@ -51,15 +53,16 @@ _SEPARATORS = re.compile(r"[-_./:@+]+|(?<=[a-z])(?=[A-Z])")
 
 class PurposeParameters(Struct, frozen=True, eq=False):
     """`center` `(embedded,)`, the mean embedding; `surface_center`, `surface_scale` `(surface,)`; covariances
-    `topic_within` `(embedded, embedded)` and `within`, `between` `(embedded + surface, embedded + surface)`.
+    `topic_within`, `topic_between` `(embedded, embedded)` and `surface_within`, `surface_between` `(surface, surface)`.
     """
 
     center: Floats
     surface_center: Floats
     surface_scale: Floats
     topic_within: Doubles
-    within: Doubles
-    between: Doubles
+    topic_between: Doubles
+    surface_within: Doubles
+    surface_between: Doubles
 
 
 class Known(NamedTuple):
@@ -74,8 +77,8 @@ class Known(NamedTuple):
     topic_row: NDArray[np.int8]
     topic_step: float
     topic_constant: float
-    row: Floats
-    constant: float
+    surface_row: Floats
+    surface_constant: float
     positives: Floats
     negatives: Floats
     text: NDArray[np.int8]
@@ -89,15 +92,13 @@ class PurposeSpace:
         self._parameters, self._encoder = parameters, encoder
         self.embedded = len(parameters.center)
         self.width = self.embedded + len(parameters.surface_center)
-        embedded = slice(self.embedded)
-        within = parameters.topic_within
-        usual = _RIDGE_OF_TOPICS * np.trace(within) / len(within)
-        between = parameters.between[embedded, embedded]
-        ridge = _RIDGE_OF_TOPICS * np.trace(between) / len(between)
-        unit = np.eye(len(within))
-        self.topics = Density.of(within + usual * unit, _BETWEEN_OF_TOPICS * (between + ridge * unit))
-        ridged = parameters.within + np.diag(_RIDGE * np.diag(parameters.within) + _LEAST_VARIANCE)
-        self.all = Density.of(ridged, _BETWEEN * parameters.between)
+        within, between = parameters.topic_within, parameters.topic_between
+        ridges = (_RIDGE_OF_TOPICS * np.trace(of) / len(of) * np.eye(len(of)) for of in (within, between))
+        self.topics = Density.of(within + next(ridges), _BETWEEN_OF_TOPICS * (between + next(ridges)))
+        within, between = parameters.surface_within, parameters.surface_between
+        within = within + np.diag(_RIDGE_OF_SURFACE * np.diag(within) + _LEAST_VARIANCE)
+        between = between + _LEAST_BETWEEN * np.trace(between) / len(between) * np.eye(len(between))
+        self.surface = Density.of(within, _BETWEEN_OF_SURFACE * between)
         # Products of small integers are exact in float32, so that a sum does not depend on the other cards.
         self.levels = levels(self.embedded)
         self._known: dict[bytes, Known] = {}
@@ -171,7 +172,7 @@ class PurposeSpace:
         together = np.array([mean.mean for mean in means])
         counts = [min(mean.prompts, MOST_COUNTED) for mean in means]
         topic_rows, topic_constants = self.topics.tasks(np.ascontiguousarray(together[:, embedded]), counts)
-        rows, constants = self.all.tasks(together, counts)
+        rows, constants = self.surface.tasks(np.ascontiguousarray(together[:, self.embedded :]), counts)
         integers, steps = quantised(topic_rows.astype(np.float32), self.levels)
         return [
             Known(

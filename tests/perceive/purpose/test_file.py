@@ -48,7 +48,7 @@ def test_covariances_of_another_encoder_are_refused(tmp_path: Path) -> None:
 def test_an_artifact_without_covariances_uses_those_of_the_package(tmp_path: Path) -> None:
     card = adapter("sql")
     (own,), (package,) = (load_purpose_space(folder, ENCODER).known([card]) for folder in (tmp_path, None))
-    assert np.array_equal(own.row, package.row)
+    assert np.array_equal(own.surface_row, package.surface_row)
 
 
 def test_fitted_covariances_are_read_back(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_fitted_covariances_are_read_back(tmp_path: Path) -> None:
     manifest = PurposeManifest(FORMAT, VERSION, ENCODER.name, ENCODER.fingerprint, (), "", {})
     save_purpose(tmp_path, parameters, manifest)
     read = load_purpose_space(tmp_path, ENCODER)
-    assert read.known([adapter("sql")])[0].row.shape == (len(parameters.within),)
+    assert read.known([adapter("sql")])[0].surface_row.shape == (len(parameters.surface_within),)
 
 
 def test_what_is_kept_of_a_card_has_no_text() -> None:
