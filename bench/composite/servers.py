@@ -72,7 +72,13 @@ def write_cards(folder: Path, url: str, examples: Mapping[str, Sequence[str]]) -
     """The cards of the base and of its adapters, in the order of the server; these state their `examples` alone."""
     folder.mkdir(parents=True)
     common = {"provider": "hosted_vllm", "model": MODEL_NAME}
-    base = {"id": BASE, **common, "base_url": url, "lora_slots": list(examples), "adapters": {"server": "llama.cpp"}}
+    base: dict[str, Any] = {
+        "id": BASE,
+        **common,
+        "base_url": url,
+        "lora_slots": list(examples),
+        "adapters": {"server": "llama.cpp"},
+    }
     adapters = [
         {"id": name, "kind": "adapter", "base": BASE, **common, "examples": list(of_name)}
         for name, of_name in examples.items()

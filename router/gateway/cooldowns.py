@@ -55,7 +55,7 @@ class Published(Struct, frozen=True, omit_defaults=True):
 
 
 class SharedCooldowns:
-    """The cooldowns of the deployments of `cards` in `pool`, published in `store`; without a store, nothing is shared."""
+    """The cooldowns of the deployments of `cards` in `pool`, shared through `store`; without a store, none are."""
 
     def __init__(
         self,
@@ -122,7 +122,9 @@ class SharedCooldowns:
         if left_s > _LEAST_S and (own is None or own.seconds < left_s - _LONGER_S):
             pause_s = None if published.kind == _COOLING_DOWN else left_s
             slot = self._pool.begin(deployment, key)
-            self._pool.record_failure(slot, Evidence("cooldown" if pause_s is None else "pause", published.blame, pause_s))
+            self._pool.record_failure(
+                slot, Evidence("cooldown" if pause_s is None else "pause", published.blame, pause_s)
+            )
             self._pool.end(slot)
         elif not published.until_s and before is not None and own is not None and own.kind == "cooling_down":
             # Its probe succeeded there.
