@@ -67,7 +67,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Import adapter folders as cards, check them, rewrite them as plain LoRA; see and change what servers hold.",
     ),
     "policies": ("catalogue.policies", "List policies; print the schema of their files."),
-    "plans": ("catalogue.plans", "List, show and check plans; print the schema of their files."),
+    "plans": ("catalogue.plans", "List, show and check plans; find chains of cards; print the schema of their files."),
     "gateway": ("gateway", "Validate the gateway's configuration; print the schema of gateway.yaml."),
     "keys": ("keys", "Add, list, revoke and check API keys."),
     "records": ("history.records", "List, show and replay recorded requests."),

@@ -1,4 +1,4 @@
-"""`route plans`: list, show and check plans; print their JSON Schema."""
+"""`route plans`: list, show and check plans; find chains of cards; print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
+from router.commands.catalogue import chains
 
 if TYPE_CHECKING:
     from router.decide.plans.spec import Member, PlanSpec
 
-app = typer.Typer(help="List, show and check plans; print the schema of their files.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show and check plans; find chains of cards; print the schema of their files.", no_args_is_help=True
+)
 
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    chains.register(app)
     parent.add_typer(app, name="plans")
 
 

@@ -61,8 +61,9 @@ def best_chains(
     """The `most` chains of least loss, best first, whose first card reads `reads` and whose last one writes `writes`.
 
     `reads` are the kinds of content besides text, or text alone. The last card reads text too: one that only
-    transcribes does not answer. `stages` are the least and the greatest number of cards; no card occurs twice. Equal
-    losses are in the order of the ids.
+    transcribes does not answer. Unless `reads` is text alone, the last of several cards does not read it: it would need
+    no chain. `stages` are the least and the greatest number of cards; no card occurs twice. Equal losses are in the
+    order of the ids.
 
     Best-first search with an exact bound: the least loss of the cards that are still needed, repeats allowed.
     """
@@ -70,6 +71,7 @@ def best_chains(
     by_id = {link.card: link for link in links}
     after = {one.card: [two.card for two in links if one.writes <= two.reads and one is not two] for one in links}
     ends = {link.card for link in links if "text" in link.reads and link.writes >= set(writes)}
+    alone = {link.card for link in links if set(reads) != {"text"} and link.reads >= set(reads)}
     rest = _least_rest(links, after, ends, greatest)
     found: list[Chained] = []
     # Of each entry: a bound on the loss, and the cards; without further ones the chain is complete.
@@ -77,7 +79,7 @@ def best_chains(
 
     def push(cards: tuple[str, ...]) -> None:
         loss, last = math.fsum(by_id[name].loss for name in cards), cards[-1]
-        if last in ends and len(cards) >= least:
+        if last in ends and len(cards) >= least and (len(cards) == 1 or last not in alone):
             heapq.heappush(queue, (loss, cards, True))
         bound = min((rest[left][last] for left in range(1, greatest - len(cards) + 1)), default=math.inf)
         if math.isfinite(bound):

@@ -40,12 +40,20 @@ def save_plan(file: Path, plan: PlanSpec, catalog: Catalog) -> PlanSpec:
     """Write `plan` under the name of `file`; the plan as it was read back."""
     check_target(file)
     document: Mapping[str, Any] = msgspec.to_builtins(msgspec.structs.replace(plan, id=file.stem))
-    default = type(plan)(id="x", description="x", members=plan.members)  # type: ignore[union-attr, call-arg]
-    usual: Mapping[str, Any] = msgspec.to_builtins(default)
-    kept = ("id", "kind", "description", "members")
-    stated = {key: document[key] for key in kept} | {
-        key: value for key, value in document.items() if key not in kept and value != usual.get(key)
+    required = {field.name for field in msgspec.structs.fields(type(plan)) if field.required}
+    given = {name: getattr(plan, name) for name in required | {"id", "description"}}
+    usual: Mapping[str, Any] = msgspec.to_builtins(type(plan)(**given))
+    first = [key for key in ("id", "kind", "description", *required) if key in document]
+    stated = {key: document[key] for key in dict.fromkeys(first)} | {
+        key: value for key, value in document.items() if key not in first and value != usual.get(key)
     }
-    text = yaml.safe_dump(stated, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    text = yaml.safe_dump(_without_none(stated), sort_keys=False, allow_unicode=True, width=_WIDTH)
     replace_file(file, (_HEADER + text).encode(), mode=0o644)
     return load_plan(file, catalog)
+
+
+def _without_none(value: Any) -> Any:
+    """Without keys of mappings that are None: left out, they mean the same."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -35,6 +35,7 @@ def by_brute_force(
         for chain in itertools.permutations(links, count):
             fits = all(one.writes <= two.reads for one, two in itertools.pairwise(chain))
             fits = fits and "text" in chain[-1].reads
+            fits = fits and (count == 1 or set(reads) == {"text"} or not chain[-1].reads >= set(reads))
             if fits and chain[0].reads >= set(reads) and chain[-1].writes >= set(writes):
                 found.append((math.fsum(each.loss for each in chain), tuple(each.card for each in chain)))
     return [cards for _, cards in sorted(found)[:most]]
@@ -74,6 +75,10 @@ def test_an_image_is_read_before_the_best_text_only_card_answers() -> None:
 def test_a_card_that_reads_the_image_itself_is_a_chain_of_one() -> None:
     assert ("seeing",) in [chain.cards for chain in best_chains(CARDS, ["image"])]
     assert ("seeing",) not in [chain.cards for chain in best_chains(CARDS, ["image"], stages=(2, 3))]
+
+
+def test_no_other_card_comes_before_one_that_reads_the_image_itself() -> None:
+    assert [chain.cards for chain in best_chains((OCR, SEEING), ["image"])] == [("seeing",)]
 
 
 def test_a_card_that_only_transcribes_does_not_answer() -> None:
