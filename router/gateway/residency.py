@@ -97,7 +97,10 @@ class SharedResidency:
             for blob in await self._store.blobs_after(self._seen, RESIDENCY):
                 self._seen = max(self._seen, blob.version)
                 if blob.name in named:
-                    self._read(self._of(named[blob.name]), blob)
+                    known = self._of(named[blob.name])
+                    # Not between the write of a newer one and its answer.
+                    async with known.lock:
+                        self._read(known, blob)
         for server in servers:
             # Also without the state: what was published before expires.
             self._apply(server)
@@ -127,9 +130,9 @@ class SharedResidency:
             for attempt in range(_MOST_TRIES):
                 if step is not None or attempt:
                     await self._reread(store, server, known)
-                    is_stale = self._apply(server)
-                    if step is not None and self._control.conflicts(server, *step, is_stale=is_stale):
-                        return False
+                is_stale = self._apply(server)
+                if step is not None and self._control.conflicts(server, *step, is_stale=is_stale):
+                    return False
                 usage, written = self._usage(server), self._entry(known)
                 entries = {
                     name: entry
@@ -145,9 +148,7 @@ class SharedResidency:
                 known.sure &= {*usage.used}
                 blob = Blob(_name_of(server), known.version, msgspec.json.encode(published))
                 if version := await store.swap_blob(blob, self._clock()):
-                    # What others have changed before was seen already, or it is at the next round.
-                    known.changes += is_change
-                    known.version, known.published = version, published
+                    known.version, known.published, known.changes = version, published, published.changes
                     known.sure, known.sure_until_s = frozenset(usage.used), self._clock() + _LIFE_S - _RENEW_S
                     return True
             return False

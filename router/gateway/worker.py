@@ -111,7 +111,7 @@ class Gateway:
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
         self.memories = Memories(self.state, lambda: reloader.current)
-        # A process that is alone has nobody to tell.
+        # A process that is alone shares nothing.
         others = self.state if remote is not None or metrics_folder is not None else None
         self.cooldowns = SharedCooldowns(self.dispatcher.pool, others, lambda: reloader.current.router.catalog)
         self.residency = SharedResidency(self.dispatcher.adapters, others)

@@ -294,7 +294,7 @@ class Server:
         """How many adapters must go before `adapter` can come; more than one where the slots have become fewer. It
         replaces what is outdated of itself.
         """
-        elsewhere = self._elsewhere.taken({*self._held, adapter})
+        elsewhere = self._elsewhere.taken({*self._held, adapter}) if self._elsewhere.used else 0
         return self._taken() + elsewhere + (adapter not in self._held) - self.slots
 
     def _idle(self, adapter: str | None = None) -> list[tuple[str, _Held]]:
