@@ -7,19 +7,20 @@ import contextlib
 import logging
 import posixpath
 import time
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.health import Cooldown
 from router.dispatch.health.breaker import Breaker
 from router.dispatch.lora.api import Activity, AdapterServerError, Listed
-from router.dispatch.lora.flights import Flights
 from router.dispatch.lora.http import failure
 from router.dispatch.lora.places import Place
 from router.dispatch.residency import Residency
 from router.errors import without_frames
 from router.formats.quantities import Seconds
+
+Outcome = TypeVar("Outcome")
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +44,42 @@ class Sharing(Protocol):
         `evict`. False where others do something that forbids it.
         """
         ...
+
+
+class Flights(Generic[Outcome]):
+    """Tasks by key, of which one runs at a time. Whoever waits for one may be cancelled without ending it."""
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[Outcome]] = {}
+
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> asyncio.Task[Outcome]:
+        """The task that runs for `key`; a new one where there is none."""
+        task = self._running.get(key)
+        # One that is done is removed a little later.
+        if task is None or task.done():
+            task = self._running[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda ended: self._ended(key, ended))
+        return task
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """The outcome of the task for `key`."""
+        return await asyncio.shield(self.start(key, work))
+
+    async def aclose(self) -> None:
+        """Cancel all tasks, and those that begin since others end."""
+        while tasks := [task for task in self._running.values() if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    def _ended(self, key: Hashable, task: asyncio.Task[Outcome]) -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+        if not task.cancelled():
+            # Nobody may wait for it any more.
+            task.exception()
 
 
 class Loader:
