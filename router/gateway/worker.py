@@ -35,6 +35,7 @@ from router.gateway.learning.traffic import gap_watch, traffic_watch
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.polled import polled_metrics
+from router.gateway.residency import SharedResidency
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
@@ -110,9 +111,10 @@ class Gateway:
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
         self.memories = Memories(self.state, lambda: reloader.current)
-        # A process that is alone has nobody to tell.
+        # A process that is alone shares nothing.
         others = self.state if remote is not None or metrics_folder is not None else None
         self.cooldowns = SharedCooldowns(self.dispatcher.pool, others, lambda: reloader.current.router.catalog)
+        self.residency = SharedResidency(self.dispatcher.adapters, others)
         self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
         self.promoted = PromotedArtifact(
             self.state,
@@ -214,6 +216,7 @@ class Gateway:
             self._sweep_adapters,
             self._expire_adapters,
             self.cooldowns.run,
+            self.residency.run,
         )
         tasks = [asyncio.create_task(kept_running(run)) for run in background]
         try:

@@ -9,14 +9,15 @@ from msgspec import Struct
 from router.errors import UpstreamError
 
 Problem = Literal[
-    "exists", "missing", "full", "unsupported", "refused", "failed", "late", "unreachable", "cooling_down"
+    "exists", "missing", "full", "in_use", "unsupported", "refused", "failed", "late", "unreachable", "cooling_down"
 ]
 """Why a server did not do what it was asked.
 
 `exists`: the adapter is loaded already. `missing`: it does not know the adapter, or not its files. `full`: all its
-slots are taken. `unsupported`: it cannot load adapters, or was started so. `refused`: it does not accept the adapter,
-or the gateway's key. `failed`: the server itself failed. `late`: it did not answer in time. `unreachable`: no answer.
-`cooling_down`: the adapter failed there lately, so it was not asked.
+slots are taken. `in_use`: another gateway uses, loads or unloads what would have to change. `unsupported`: it cannot
+load adapters, or was started so. `refused`: it does not accept the adapter, or the gateway's key. `failed`: the server
+itself failed. `late`: it did not answer in time. `unreachable`: no answer. `cooling_down`: the adapter failed there
+lately, so it was not asked.
 """
 
 

@@ -18,10 +18,10 @@ from router.dispatch.lora.api import Activity, AdapterServerError
 from router.dispatch.lora.claims import Claim, Hold
 from router.dispatch.lora.holder import Holder
 from router.dispatch.lora.http import ServerClient, failure
-from router.dispatch.lora.loading import LIST_S, Loader
+from router.dispatch.lora.loading import LIST_S, Loader, Sharing
 from router.dispatch.lora.places import Place, places_of, server_key
 from router.dispatch.pool.deployment import Deployment
-from router.dispatch.residency import Full, Load, Residency, ServerLoad, ServerResidency
+from router.dispatch.residency import Full, Load, Residency, ServerLoad, ServerResidency, Usage
 from router.errors import FieldError
 
 _LOG = logging.getLogger(__name__)
@@ -138,8 +138,10 @@ class AdapterControl:
         step = self._residency.begin(server, name, self._now_s())
         if isinstance(step, Full):
             return None if step.helps else Claim()
-        loading = self._loader.start(place, name, step.evict) if isinstance(step, Load) else None
-        return Claim(Hold(functools.partial(self._ended, server, name)), loading)
+        hold = Hold(functools.partial(self._ended, server, name))
+        if isinstance(step, Load):
+            return Claim(hold, self._loader.start(place, name, step.evict))
+        return Claim(hold, self._loader.confirm(place, name))
 
     async def settle(self, claim: Claim, deployment: Deployment, call: Call) -> None:
         """The adapter of a claim is loaded when this returns. Raises AdapterServerError like `hold`."""
@@ -155,9 +157,10 @@ class AdapterControl:
                 claim.loading = None
                 return
             claim.give_up()
-            if error.problem != "full":
+            if error.problem not in ("full", "in_use"):
                 raise _of(error, deployment.card)
-            self.lost(deployment)
+            if error.problem == "full":
+                self.lost(deployment)
         if claim.hold is None:
             claim.settle(await self.hold(deployment, call))
 
@@ -254,6 +257,37 @@ class AdapterControl:
     def load_s(self) -> Mapping[str, float]:
         """The seconds that all loads took together, by server."""
         return self._loader.load_s
+
+    def share(self, sharing: Sharing) -> None:
+        """Let other processes know what this one does from now on, before it does it."""
+        self._loader.sharing = sharing
+
+    @property
+    def managed(self) -> frozenset[str]:
+        """The servers at which this process loads and unloads adapters."""
+        return frozenset(server for server, place in self._places.items() if place.loads)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a call waits for an adapter, here or in another process."""
+        return self._residency.is_waited_for
+
+    def usage(self, server: str, recent_s: float) -> Usage:
+        """What this process does at a server, which was used `recent_s` ago included."""
+        return self._residency.usage(server, self._now_s() - recent_s)
+
+    def apply(self, server: str, usages: Mapping[str, Usage], *, is_changed: bool) -> None:
+        """Take over what other processes do at a server, by their names. `is_changed`: they have loaded or unloaded
+        adapters there, so it is asked what it holds.
+        """
+        self._residency.apply(server, usages, self._now_s(), lambda: next(self._tickets))
+        if is_changed:
+            self._loader.relist(self._places[server])
+        self._notify(self._places[server])
+
+    def conflicts(self, server: str, adapter: str, evict: Collection[str], *, is_stale: bool) -> bool:
+        """Whether what other processes do forbids a step of this one that has begun."""
+        return self._residency.conflicts(server, adapter, evict, is_stale=is_stale)
 
     async def sweep(self) -> None:
         """Ask every server what it holds, since it may have restarted, and unload adapters after their time."""

@@ -12,7 +12,7 @@ from router.dispatch.lora.claims import Hold
 from router.dispatch.lora.http import failure
 from router.dispatch.lora.loading import Loader
 from router.dispatch.lora.places import Place
-from router.dispatch.residency import Full, Load, Residency
+from router.dispatch.residency import Full, Load, Ready, Residency
 
 # How often one call asks a server for room that others have taken when it was to be used.
 _MOST_FULL = 3
@@ -66,13 +66,16 @@ class Holder:
             # The call is counted from here, so it must be uncounted whatever happens.
             hold = Hold(functools.partial(self._ended, server, name))
             try:
-                error = await self._loaded(place, name, step) if isinstance(step, Load) else None
+                error = await self._ready(place, name, step)
             except BaseException:
                 hold.release()
                 raise
             if error is None:
                 return hold
             hold.release()
+            if error.problem == "in_use":
+                # What the others do is known now, so the next step takes account of it.
+                continue
             full += 1
             if error.problem != "full" or full == _MOST_FULL:
                 raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
@@ -80,8 +83,11 @@ class Holder:
             place.is_known = False
         return Hold()
 
-    async def _loaded(self, place: Place, name: str, step: Load) -> AdapterServerError | None:
-        return await asyncio.shield(self._loader.start(place, name, step.evict))
+    async def _ready(self, place: Place, name: str, step: Ready | Load) -> AdapterServerError | None:
+        if isinstance(step, Load):
+            return await asyncio.shield(self._loader.start(place, name, step.evict))
+        confirming = self._loader.confirm(place, name)
+        return None if confirming is None else await asyncio.shield(confirming)
 
     def _used_as_it_is(self, place: Place, card: Card, name: str) -> Hold:
         """The use of an adapter where the server loads by itself: what it holds then is a guess."""

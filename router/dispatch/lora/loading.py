@@ -7,18 +7,20 @@ import contextlib
 import logging
 import posixpath
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.health import Cooldown
 from router.dispatch.health.breaker import Breaker
 from router.dispatch.lora.api import Activity, AdapterServerError, Listed
-from router.dispatch.lora.flights import Flights
 from router.dispatch.lora.http import failure
 from router.dispatch.lora.places import Place
 from router.dispatch.residency import Residency
 from router.errors import without_frames
 from router.formats.quantities import Seconds
+
+Outcome = TypeVar("Outcome")
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +29,57 @@ _BACK_OFF = Cooldown(failures=1, time_s=Seconds(5))
 # A sweep waits no longer for one server.
 LIST_S = 10.0
 # A server that has restarted is not at fault, nor is one whose slots others have filled.
-_OF_THE_SERVER = frozenset({"unreachable", "full", "cooling_down"})
+_OF_THE_SERVER = frozenset({"unreachable", "full", "in_use", "cooling_down"})
+
+
+class Sharing(Protocol):
+    """What other processes at the same servers know of this one."""
+
+    def is_published(self, server: str, adapter: str) -> bool:
+        """Whether they know that calls of this process use the adapter there."""
+        ...
+
+    async def agree(self, server: str, adapter: str, evict: tuple[str, ...]) -> bool:
+        """Publish what this process does there now: it uses or loads `adapter`, if that is not empty, and unloads
+        `evict`. False where others do something that forbids it.
+        """
+        ...
+
+
+class Flights(Generic[Outcome]):
+    """Tasks by key, of which one runs at a time. Whoever waits for one may be cancelled without ending it."""
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[Outcome]] = {}
+
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> asyncio.Task[Outcome]:
+        """The task that runs for `key`; a new one where there is none."""
+        task = self._running.get(key)
+        # One that is done is removed a little later.
+        if task is None or task.done():
+            task = self._running[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda ended: self._ended(key, ended))
+        return task
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """The outcome of the task for `key`."""
+        return await asyncio.shield(self.start(key, work))
+
+    async def aclose(self) -> None:
+        """Cancel all tasks, and those that begin since others end."""
+        while tasks := [task for task in self._running.values() if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    def _ended(self, key: Hashable, task: asyncio.Task[Outcome]) -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+        if not task.cancelled():
+            # Nobody may wait for it any more.
+            task.exception()
 
 
 class Loader:
@@ -43,14 +95,18 @@ class Loader:
         self.activity: dict[str, Activity] = {}
         self.load_s: dict[str, float] = {}
         self._residency, self._changed, self._now_s = residency, changed, now_s
+        # Without other processes, nothing is shared.
+        self.sharing: Sharing | None = None
         self._lists: Flights[AdapterServerError | None] = Flights()
         self._loads: Flights[AdapterServerError | None] = Flights()
+        self._agreements: Flights[AdapterServerError | None] = Flights()
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._number = 0
 
     async def ensure_known(self, place: Place) -> None:
         """Ask a server what it holds, if that is not known. Raises AdapterServerError."""
-        if not place.is_known:
+        # The list that runs may be older than a change.
+        while not place.is_known:
             await self.list(place)
 
     async def list(self, place: Place, *, activity: bool = False) -> None:
@@ -81,10 +137,24 @@ class Loader:
         """
         return self._loads.start((place.server, name), lambda: self._load(place, name, evict))
 
+    def confirm(self, place: Place, name: str) -> asyncio.Task[AdapterServerError | None] | None:
+        """The task that publishes the use of an adapter for which `Residency.begin` said Ready; its result is `in_use`
+        where that cannot be used now. None where others know of it already.
+        """
+        if self.sharing is None or self.sharing.is_published(place.server, name):
+            return None
+        return self._agreements.start((place.server, name), lambda: self._confirm(place, name))
+
+    def relist(self, place: Place) -> None:
+        """Begin to ask a server what it holds, since others have changed that."""
+        place.is_known, place.changes = False, place.changes + 1
+        self._lists.start((place, False), lambda: self._list(place, False))
+
     async def unload(self, place: Place, name: str) -> None:
         """Unload an adapter that `Residency.begin_unload` has marked. Raises AdapterServerError."""
         try:
             async with asyncio.timeout(place.settings.load_timeout_s):
+                await self._agree(place, "", (name,))
                 await self._unload(place, name)
         except TimeoutError:
             place.is_known = False
@@ -98,11 +168,12 @@ class Loader:
 
     async def aclose(self) -> None:
         """End everything that runs."""
+        await self._agreements.aclose()
         await self._lists.aclose()
         await self._loads.aclose()
 
     async def _list(self, place: Place, activity: bool) -> AdapterServerError | None:
-        asked_s = self._now_s()
+        asked_s, changes = self._now_s(), place.changes
         # A call that needs the list waits for it as for a load. llama.cpp lists only between two steps of its model.
         limit_s = min(LIST_S, place.settings.load_timeout_s) if activity else place.settings.load_timeout_s
         try:
@@ -123,7 +194,7 @@ class Loader:
             if place.server in self._residency.servers:
                 self._residency.observe(place.server, listed.names, asked_s, _outdated(place, listed))
             self._changed(place)
-        place.is_known = True
+        place.is_known = place.changes == changes
         if activity:
             await self._note_activity(place)
         return None
@@ -145,6 +216,7 @@ class Loader:
         error: AdapterServerError
         try:
             async with asyncio.timeout(place.settings.load_timeout_s):
+                await self._agree(place, name, evict)
                 await _check_slots(place, {name, *evict})
                 for other in evict:
                     await self._unload(place, other)
@@ -172,11 +244,22 @@ class Loader:
             breaker.end(number)
         else:
             breaker.open(_BACK_OFF, number, number, now_s)
-        if error.problem != "full":
+        if error.problem not in ("full", "in_use"):
             self.problems[pair] = error.detail or str(error)
             _LOG.warning('adapter "%s": %s: %s', name, error, one_line(error.detail))
         self._changed(place)
         return error
+
+    async def _confirm(self, place: Place, name: str) -> AdapterServerError | None:
+        try:
+            await self._agree(place, name, ())
+        except AdapterServerError as error:
+            return without_frames(error)
+        return None
+
+    async def _agree(self, place: Place, name: str, evict: tuple[str, ...]) -> None:
+        if self.sharing is not None and not await self.sharing.agree(place.server, name, evict):
+            raise failure(place.card, "in_use", "another gateway uses, loads or unloads adapters there")
 
     async def _load_at(self, place: Place, name: str) -> None:
         path = place.path_of(name)

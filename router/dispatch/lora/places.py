@@ -24,7 +24,8 @@ class Place:
     """One server, called as its `card` says, which has `settings` for adapters.
 
     `cards` are those of its adapters by the names that the server has for them. `is_known`: it has been asked what it
-    holds since this process began, and since it was last seen to have restarted.
+    holds since this process began, and since it was last seen to have restarted, or to have been changed by others.
+    `changes`: how often others were seen to have changed it.
     """
 
     def __init__(self, server: str, card: Card, settings: AdapterServer, naming: Naming, client: ServerClient) -> None:
@@ -32,6 +33,7 @@ class Place:
         self.api = naming.api(client, card)
         self.cards: dict[str, Card] = {}
         self.is_known = False
+        self.changes = 0
 
     @property
     def loads(self) -> bool:
@@ -83,6 +85,7 @@ def places_of(cards: Iterable[Card], client: ServerClient, before: Mapping[str, 
                 earlier.path_of(name) != place.path_of(name) for name in place.cards.keys() & earlier.cards.keys()
             )
             place.is_known = earlier.is_known and not moved
+            place.changes = earlier.changes
     return places
 
 

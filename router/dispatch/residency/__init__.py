@@ -3,6 +3,7 @@
 The gateway (`router.dispatch.lora`) and the simulator (`bench.residency`) run the same code; times are arguments.
 """
 
+from router.dispatch.residency.elsewhere import Usage
 from router.dispatch.residency.fairness import TokenCounters
 from router.dispatch.residency.placement import ServerLoad
 from router.dispatch.residency.state import Residency
@@ -18,4 +19,5 @@ __all__ = [
     "ServerResidency",
     "Step",
     "TokenCounters",
+    "Usage",
 ]

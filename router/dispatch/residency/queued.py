@@ -18,13 +18,14 @@ _SOON = 3
 class Waiting:
     """A request that waits. `servers`: where it could be served, any where empty. `must_leave`: of which adapters at a
     server one has to leave before it may begin there, whatever room there is; none where it only needs room. `passed`:
-    how many later requests have begun at one of them while it could not.
+    how many later requests have begun at one of them while it could not. `is_own`: it waits in this process.
     """
 
-    __slots__ = ("adapter", "must_leave", "passed", "servers")
+    __slots__ = ("adapter", "is_own", "must_leave", "passed", "servers")
 
-    def __init__(self, adapter: str, servers: frozenset[str], must_leave: MustLeave) -> None:
+    def __init__(self, adapter: str, servers: frozenset[str], must_leave: MustLeave, is_own: bool) -> None:
         self.adapter, self.servers, self.must_leave, self.passed = adapter, servers, must_leave, 0
+        self.is_own = is_own
 
     def may_use(self, server: str) -> bool:
         """Whether it could be served there."""
@@ -39,11 +40,17 @@ class NextUses:
         self._tickets: dict[str, set[int]] = {}
 
     def add(
-        self, adapter: str, ticket: int, servers: Collection[str] = (), must_leave: MustLeave = lambda _: ()
+        self,
+        adapter: str,
+        ticket: int,
+        servers: Collection[str] = (),
+        must_leave: MustLeave = lambda _: (),
+        *,
+        is_own: bool = True,
     ) -> None:
         """A request waits. A ticket that waits already is replaced."""
         self.remove(ticket)
-        self._waiting[ticket] = Waiting(adapter, frozenset(servers), must_leave)
+        self._waiting[ticket] = Waiting(adapter, frozenset(servers), must_leave, is_own)
         self._tickets.setdefault(adapter, set()).add(ticket)
 
     def remove(self, ticket: int) -> str | None:
@@ -63,12 +70,16 @@ class NextUses:
         tickets = self._tickets.get(adapter)
         return min(tickets) if tickets else NEVER
 
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
     def ahead(self, server: str, servers: int) -> Iterator[Waiting]:
-        """The requests that will probably be served at `server`, of so many: not the first ones, which any of the
-        servers at which they could be served may take soon.
+        """The requests of this process that will probably be served at `server`, of so many: not the first ones, which
+        any of the servers at which they could be served may take soon.
         """
         for place, waiting in enumerate(self.at(server)):
-            if place >= _SOON * ((len(waiting.servers) or servers) - 1):
+            if waiting.is_own and place >= _SOON * ((len(waiting.servers) or servers) - 1):
                 yield waiting
 
     def at(self, server: str) -> Iterator[Waiting]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from router.dispatch.residency.elsewhere import Elsewhere, Usage
 from router.dispatch.residency.placement import Room
 from router.dispatch.residency.queued import NEVER
 from router.dispatch.residency.steps import AdapterResidency, Full, Load, Ready, ServerResidency, State, Step
+
+NEVER_S = float("-inf")
 
 
 class _Held:
     """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one.
 
     `kept_for`: the adapter that alone may have the slot next; no further call uses this one. `is_outdated`: it has
-    other weights than its card states now, so no further call uses it, either.
+    other weights than its card states now, so no further call uses it, either. `used_here_s`: its last use by a call
+    of this process, while `last_used_s` may be one elsewhere.
     """
 
-    __slots__ = ("is_outdated", "kept_for", "last_used_s", "leaves_for", "loaded_s", "state")
+    __slots__ = ("is_outdated", "kept_for", "last_used_s", "leaves_for", "loaded_s", "state", "used_here_s")
 
     def __init__(self, state: State, now_s: float) -> None:
         self.state: State = state
         self.is_outdated = False
         self.last_used_s = self.loaded_s = now_s
+        self.used_here_s = NEVER_S
         self.leaves_for: str | None = None
         self.kept_for: str | None = None
 
@@ -36,6 +41,7 @@ class Server:
         # Counted whether or not the adapter is held: a call may outlive what it uses.
         self._uses: dict[str, int] = {}
         self._unloaded_s = float("-inf")
+        self._elsewhere = Elsewhere()
         # The adapter that was loaded ahead, until a call uses it.
         self._ahead: str | None = None
         self.hits = self.loads = self.failures = self.evictions = self.full = 0
@@ -66,6 +72,8 @@ class Server:
     def room(self, adapter: str) -> Room:
         """What there is for `adapter`."""
         held = self._current(adapter)
+        if adapter in self._elsewhere.leaving:
+            return "full"
         if held is not None:
             return "full" if held.state == "leaving" or held.kept_for is not None else "holds"
         missing, own = self._missing(adapter), self._held.get(adapter)
@@ -80,11 +88,12 @@ class Server:
         room, held = self.room(adapter), self._current(adapter)
         if room == "full":
             self.full += 1
-            pinned = sum(name in self.pinned and not each.is_outdated for name, each in self._held.items())
+            pins = self.pinned | self._elsewhere.pinned
+            pinned = sum(name in pins and not each.is_outdated for name, each in self._held.items())
             return Full(self.slots > 0 and (held is not None or pinned < self.slots))
         self._uses[adapter] = self._uses.get(adapter, 0) + 1
         if held is not None:
-            held.last_used_s = now_s
+            held.last_used_s = held.used_here_s = now_s
             self.hits += 1
             if adapter == self._ahead:
                 self._ahead = None
@@ -95,7 +104,8 @@ class Server:
         self.give_up(adapter)
         self.evictions += len(evicted)
         self.loads += 1
-        self._held[adapter] = _Held("loading", now_s)
+        coming = self._held[adapter] = _Held("loading", now_s)
+        coming.used_here_s = now_s
         return Load(evicted)
 
     def keep_for(self, adapter: str, next_use: Callable[[str], float], among: Collection[str] = ()) -> None:
@@ -123,9 +133,11 @@ class Server:
                 held.kept_for = None
 
     def begin_unload(self, adapter: str) -> bool:
-        """Mark a loaded adapter as leaving, so that no further call uses it; False where it is used or not loaded."""
+        """Mark a loaded adapter as leaving, so that no further call uses it; False where it is used, here or
+        elsewhere, or not loaded.
+        """
         held = self._held.get(adapter)
-        if held is None or held.state != "loaded" or adapter in self._uses:
+        if held is None or held.state != "loaded" or adapter in self._uses or self._elsewhere.keeps(adapter):
             return False
         held.state = "leaving"
         return True
@@ -170,7 +182,7 @@ class Server:
             self._uses.pop(adapter, None)
         held = self._held.get(adapter)
         if held is not None:
-            held.last_used_s = max(held.last_used_s, now_s)
+            held.last_used_s = held.used_here_s = max(held.last_used_s, now_s)
 
     def observe(self, loaded: Collection[str], asked_s: float, outdated: Collection[str] = ()) -> None:
         """Take over what the server reported when it was asked at `asked_s`; what was changed since then stays."""
@@ -183,6 +195,39 @@ class Server:
             if name not in self._held:
                 held = self._held[name] = _Held("loaded", asked_s)
                 held.is_outdated = name in outdated
+
+    def apply(self, usages: Iterable[Usage], now_s: float) -> None:
+        """Take over what other processes do there now. What they use, or used until now, has been used now."""
+        before, self._elsewhere = self._elsewhere, Elsewhere(usages)
+        for name in (before.used | self._elsewhere.used) & self._held.keys():
+            self._held[name].last_used_s = max(self._held[name].last_used_s, now_s)
+
+    def conflicts(self, adapter: str, evict: Collection[str], is_stale: bool) -> bool:
+        """Whether what other processes do forbids what has begun here: to use or load `adapter`, and to unload `evict`.
+        `is_stale`: they have loaded or unloaded adapters since the server was asked.
+        """
+        held = self._held.get(adapter)
+        if adapter in self._elsewhere.leaving or any(map(self._elsewhere.keeps, evict)):
+            return True
+        if held is None or held.state != "loading":
+            return is_stale and held is not None
+        return self._taken() + self._elsewhere.taken(self._held) > self.slots
+
+    def usage(self, since_s: float, waiting: Mapping[str, int]) -> Usage:
+        """What this process does there, for the others: adapters that calls have used `since_s` count as used."""
+        state = {name: held.state for name, held in self._held.items()}
+        used = (
+            name
+            for name, held in self._held.items()
+            if name in self._uses or (held.used_here_s >= since_s and held.kept_for is None)
+        )
+        return Usage(
+            tuple(sorted(name for name in used if state[name] == "loaded")),
+            tuple(sorted(name for name in state if state[name] == "loading")),
+            tuple(sorted(name for name in state if state[name] == "leaving")),
+            waiting,
+            tuple(sorted((self.pinned - self._configured_pins) & self._held.keys())),
+        )
 
     def forget(self) -> None:
         """The server has restarted, and holds nothing but what is being loaded there now."""
@@ -249,7 +294,8 @@ class Server:
         """How many adapters must go before `adapter` can come; more than one where the slots have become fewer. It
         replaces what is outdated of itself.
         """
-        return self._taken() + (adapter not in self._held) - self.slots
+        elsewhere = self._elsewhere.taken({*self._held, adapter}) if self._elsewhere.used else 0
+        return self._taken() + elsewhere + (adapter not in self._held) - self.slots
 
     def _idle(self, adapter: str | None = None) -> list[tuple[str, _Held]]:
         """The adapters that may be unloaded, for `adapter`."""
@@ -259,6 +305,7 @@ class Server:
             if held.state == "loaded"
             and name != adapter
             and name not in self._uses
+            and not self._elsewhere.keeps(name)
             and (name not in self.pinned or held.is_outdated)
             and held.kept_for in (None, adapter)
         ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from router.dispatch.residency.elsewhere import Usage
 from router.dispatch.residency.placement import Room, ServerLoad, ranked
 from router.dispatch.residency.queued import LATER_FIRST, MustLeave, NextUses
 from router.dispatch.residency.server import Server
@@ -25,6 +27,8 @@ class Residency:
         self._removed: dict[str, Server] = {}
         self._ttl_s: dict[str, float] = {}
         self._next_uses = NextUses()
+        # The tickets of requests that wait in other processes, by server, process and adapter.
+        self._elsewhere: dict[tuple[str, str, str], int] = {}
 
     def set_server(self, server: str, slots: int, pinned: frozenset[str] = frozenset()) -> None:
         """Set how many adapters a server holds at once, and which of them are never evicted."""
@@ -45,6 +49,7 @@ class Residency:
 
     def remove_server(self, server: str) -> None:
         """The server is no longer configured. Should it come back, calls that still run there are known."""
+        self._set_waiting(server, {}, lambda: 0)
         known = self._servers.pop(server, None)
         if known is not None and known.leave():
             self._removed[server] = known
@@ -164,6 +169,32 @@ class Residency:
                 return adapter
         return None
 
+    def usage(self, server: str, since_s: float) -> Usage:
+        """What this process does at a server, for other processes. Adapters that calls have used `since_s` count as in
+        use, except where a request elsewhere waits for a slot there.
+        """
+        waiting = Counter(each.adapter for each in self._next_uses.at(server) if each.is_own)
+        if any(place[0] == server for place in self._elsewhere):
+            since_s = float("inf")
+        return self._servers[server].usage(since_s, dict(waiting))
+
+    def apply(self, server: str, usages: Mapping[str, Usage], now_s: float, new_ticket: Callable[[], int]) -> None:
+        """Take over what other processes do at a server, by their names. Their waiting requests are as entitled to a
+        slot as those of this process, in the order in which they become known.
+        """
+        self._servers[server].apply(usages.values(), now_s)
+        waiting = {(server, process, name): name for process, usage in usages.items() for name in usage.waiting}
+        self._set_waiting(server, waiting, new_ticket)
+
+    def conflicts(self, server: str, adapter: str, evict: Collection[str], *, is_stale: bool) -> bool:
+        """Whether what other processes do forbids a step that has begun; end it as failed then."""
+        return self._servers[server].conflicts(adapter, evict, is_stale)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a request waits for an adapter, here or elsewhere."""
+        return len(self._next_uses) > 0
+
     def snapshot(self) -> tuple[ServerResidency, ...]:
         """What every server holds, by name."""
         return tuple(self._servers[name].snapshot(self._ttl_s) for name in sorted(self._servers))
@@ -179,6 +210,15 @@ class Residency:
         first.passed += 1
         if first.passed >= LATER_FIRST:
             self._servers[server].keep_for(first.adapter, self._next_uses.next, must_leave)
+
+    def _set_waiting(
+        self, server: str, waiting: Mapping[tuple[str, str, str], str], new_ticket: Callable[[], int]
+    ) -> None:
+        for place in [place for place in self._elsewhere if place[0] == server and place not in waiting]:
+            self.dequeue(self._elsewhere.pop(place))
+        for place in waiting.keys() - self._elsewhere.keys():
+            self._elsewhere[place] = ticket = new_ticket()
+            self._next_uses.add(waiting[place], ticket, (server,), is_own=False)
 
     def _room(self, server: str, adapter: str) -> Room:
         known = self._servers.get(server)
