@@ -173,6 +173,9 @@ class LitellmClient:
         async def close() -> None:
             await chunks.aclose()
             await response.aclose()
+            # litellm stops at the last event, and leaves the connection to the garbage collector.
+            if arrived.answer is not None:
+                await arrived.answer.aclose()
 
         source = Source(card.id, chunks.read, close, arrived=lambda: arrived.tokens)
         stream = EventStream(source, CHAT, call.limits(self.timeouts), keep_usage=call.wants_usage, decode=call.decode)

@@ -160,6 +160,7 @@ def test_a_stream_that_is_repeated_as_its_kept_connection_broke_arrives_whole(cl
             response = await dispatcher.send(called, Call("chat", {**BODY, "stream": True}, True))
             assert isinstance(response.body, EventStream)
             streams.append(b"".join([piece async for piece in response.body]))
+            await response.body.aclose()
             # The connection is free a little after the end of the answer.
             await asyncio.sleep(0.02)
         await dispatcher.aclose()

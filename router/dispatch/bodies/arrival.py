@@ -21,9 +21,12 @@ _QUIET_S, _MAX_CLOSING_S = 0.01, 0.25
 
 
 class Arrived:
-    """The texts of the answers of one call, counted in the bytes as they arrive."""
+    """The texts of the answers of one call, counted in the bytes as they arrive. `answer` is what a success is read
+    from, None before there is one.
+    """
 
     def __init__(self) -> None:
+        self.answer: httpx.AsyncByteStream | None = None
         self._counted = Delivered(WHOLE_TEXTS)
         self._pending = bytearray()
         self._limit = _COUNTED_BYTES

@@ -60,7 +60,9 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
             stream = ReadAhead(stream, arrived)
         requests_stream = _requests_stream(request.url.path, await request.aread())
         self._running += 1
-        response.stream = _CheckedStream(stream, requests_stream, self._ended)
+        response.stream = checked = _CheckedStream(stream, requests_stream, self._ended)
+        if arrived is not None and response.status_code < 300:
+            arrived.answer = checked
         return response
 
     async def aclose(self) -> None:
