@@ -177,7 +177,7 @@ class Router:
         return Routed(decision, request, forecast, features, applied, request_context, self.plans, corrections)
 
     def with_stages(self, policy: Policy, features: Features) -> tuple[Policy, tuple[str, ...]]:
-        """The policy without the plans that it turns off for prompts of this kind, and these."""
+        """The policy without the stages that it turns off for prompts of this kind, and these."""
         if not policy.stages_off:
             return policy, ()
         off = policy.off_for(kind_of(self.predictor, features))
@@ -186,7 +186,7 @@ class Router:
         # The same object for the same kinds of prompts, since records refer to what decided.
         known = self._without_stages.get((policy.id, off))
         if known is None or known[0] is not policy:
-            known = self._without_stages[policy.id, off] = policy, policy.without_plans(off)
+            known = self._without_stages[policy.id, off] = policy, policy.without_stages(off)
         return known[1], off
 
     def _corrections(self, policy: Policy, features: Features, memory: MemoryView) -> Corrections:

@@ -238,8 +238,8 @@ class Decision(Struct, frozen=True):
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
     `exploration` is set where the policy explores: `candidates` then begins with the card that answers. `experiment` is
-    set where the request is part of one. `stages_off` are the plans of the policy that it turns off for prompts of this
-    kind.
+    set where the request is part of one. `stages_off` are the optional stages (plans, `explore`, `judge`) that the
+    policy turns off for prompts of this kind.
     """
 
     plan: Plan

@@ -96,7 +96,7 @@ class Replayer:
         policy = next((arm for arm in card_arms(policy) if _deciding(arm) == then), policy)
         if policy.stages_off:
             kind = kind_of(self._predictor, features_of(recorded, self._predictor))
-            policy = policy.without_plans(policy.off_for(kind))
+            policy = policy.without_stages(policy.off_for(kind))
         edited = () if _deciding(policy) == then else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)

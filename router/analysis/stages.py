@@ -27,7 +27,7 @@ from msgspec import Struct
 from router.analysis.experiments.shadows import ShadowReport
 from router.analysis.replay import Replayer, features_of
 from router.decide.plans.spec import PREFIX
-from router.decide.policy import ALL_KINDS
+from router.decide.policy import ALL_KINDS, EXPLORE
 from router.errors import CallerError, ConfigurationError
 from router.perceive.predictor import Predictor
 from router.pipeline import kind_of
@@ -35,8 +35,6 @@ from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord, Record
 from router.types import CallOutcome, Candidate, Outcome
 
-EXPLORATION = "explore"
-"""The stage of requests that another card answered than the choice, to learn."""
 LEAST_JUDGED = 30
 """Judged answers of a stage, and of single cards, from which on judgements decide and not forecasts."""
 LEAST_REQUESTS = 20
@@ -97,7 +95,7 @@ class StageReport(Struct, frozen=True):
         kinds = collections.Counter(line.stage for line in self.stages)
         found: dict[str, list[str]] = {}
         for line in self.stages:
-            if line.stage == EXPLORATION:
+            if line.stage == EXPLORE:
                 # It pays by what is learned.
                 continue
             # The line of all kinds is a summary, unless the predictor tells none apart.
@@ -134,7 +132,7 @@ def stage_report(
             continue
         count += 1
         graders.update(_graders_of(decision, replayer, policies))
-        stage = outcome.plan or (EXPLORATION if _is_explored(decision, outcome) else "")
+        stage = outcome.plan or (EXPLORE if _is_explored(decision, outcome) else "")
         try:
             kind = kind_of(predictor, features_of(decision, predictor))
             if not stage:
@@ -149,7 +147,7 @@ def stage_report(
         if alone is None or (outcome.plan and decision.plan is None):
             lost += 1
             continue
-        methods[stage] = EXPLORATION if decision.plan is None else decision.plan.method
+        methods[stage] = EXPLORE if decision.plan is None else decision.plan.method
         runs[stage, kind].append(_run(decision, outcome, alone.candidates[0], judged.get(record.id), worth))
     lines = []
     for stage in sorted(methods):

@@ -34,6 +34,8 @@ ExactAnswers = Mapping[
 ]
 ALL_KINDS = "all"
 """In the place of a kind of prompt: every one, also where the predictor reads none."""
+EXPLORE, JUDGE = "explore", "judge"
+"""The names of the optional stages that are no plans: exploration, and cards that judge answers."""
 Kind = Literal[(ALL_KINDS, *FAMILIES)]  # type: ignore[valid-type]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _NO_DAY = datetime.date.min
@@ -104,8 +106,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     another card. `explore`: how often another card answers than the choice, where the forecast does not exclude that it
     is better. `shadow`: what answers a share of the requests once more, for nobody; `experiment`: which of several
     policies or cards does better. `fast_heads`: whether what a key's own votes say by topic corrects its own forecasts,
-    with `learning: apply`. `stages_off`: plans of the policy that are no candidates for prompts of these kinds, as
-    `route stages` found that they do not pay there; `all` is every kind.
+    with `learning: apply`. `stages_off`: optional stages of the policy that are left out for prompts of these kinds,
+    as `route stages` found that they do not pay there: plans, `explore` and `judge`; `all` is every kind.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -139,11 +141,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         for goal in self.goals:
             if goal not in GOALS:
                 raise ValueError(f'goals.{goal}: unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
+        stages = (*self.plans, *([EXPLORE] if self.exploration else []), *([JUDGE] if self.judges else []))
         for stage in self.stages_off:
-            if stage not in self.plans:
-                known = _known(self.plans) if self.plans else "; the policy has none"
-                hint = did_you_mean(stage, self.plans) or known
-                raise ValueError(f'stages_off.{stage}: "{stage}" is no plan of the policy{hint}')
+            if stage not in stages:
+                hint = did_you_mean(stage, stages) or (_known(stages) if stages else "; the policy has none")
+                raise ValueError(f'stages_off.{stage}: "{stage}" is no optional stage of the policy{hint}')
         for field in self.relax:
             if field not in FIELD_NAMES:
                 hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
@@ -168,15 +170,23 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
 
     def off_for(self, kind: str) -> tuple[str, ...]:
-        """The plans that are off for a kind of prompt; `ALL_KINDS` where the predictor reads none."""
-        return tuple(plan for plan, kinds in self.stages_off.items() if kind in kinds or ALL_KINDS in kinds)
+        """The stages that are off for a kind of prompt; `ALL_KINDS` where the predictor reads none."""
+        return tuple(stage for stage, kinds in self.stages_off.items() if kind in kinds or ALL_KINDS in kinds)
 
-    def without_plans(self, off: Collection[str]) -> Policy:
-        """The policy without these plans."""
-        return self.with_plans(tuple(plan for plan in self.plans if plan not in off))
+    def without_stages(self, off: Collection[str]) -> Policy:
+        """The policy without these stages: plans of its own, `EXPLORE` or `JUDGE`."""
+        policy = self.with_plans(tuple(plan for plan in self.plans if plan not in off))
+        # A plan may have one of these names, too.
+        stages = {stage for stage in off if stage not in self.plans}
+        if EXPLORE in stages:
+            policy = msgspec.structs.replace(policy, explore="off")
+        if JUDGE in stages:
+            graders = tuple(grader for grader in self.graders if not isinstance(grader, JudgeGrader))
+            policy = msgspec.structs.replace(policy, graders=graders)
+        return policy
 
     def with_plans(self, plans: tuple[str, ...] = ()) -> Policy:
-        """The policy with these plans in place of its own, and `stages_off` of these alone."""
+        """The policy with these plans in place of its own, and `stages_off` of these plans alone."""
         left = {plan: kinds for plan, kinds in self.stages_off.items() if plan in plans}
         return msgspec.structs.replace(self, plans=plans, stages_off=left)
 

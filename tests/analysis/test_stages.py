@@ -13,9 +13,10 @@ from router.analysis.replay import Replayer
 from router.analysis.stages import StageReport, stage_report
 from router.cards.catalog import Catalog
 from router.commands import main
+from router.decide.exploration.rule import Draw, ExplorationRule
 from router.decide.plans.catalog import Plans
 from router.decide.plans.spec import Cascade
-from router.decide.policy import Policies, Policy, RegexGrader
+from router.decide.policy import JudgeGrader, Policies, Policy, RegexGrader
 from router.loading import load_predictor
 from router.perceive.predictor import Predictor
 from router.pipeline import Routed, Router
@@ -148,6 +149,27 @@ def test_a_plan_that_is_off_for_a_kind_of_prompt_is_no_candidate_there_and_the_d
         assert (again.same, again.reasons) == (True, ())
 
 
+def test_exploration_and_judges_are_off_for_a_kind_of_prompt(router: Router, predictor: Predictor) -> None:
+    policy = msgspec.structs.replace(
+        router.policies["default"],
+        explore=ExplorationRule(share=0.1, dollars_per_day=1.0),
+        graders=(JudgeGrader(card=router.catalog.ids[0], dollars_per_day=1.0),),
+        stages_off={"explore": ("maths",), "judge": ("maths",)},
+    )
+    off = Router(router.catalog, Policies([policy]), predictor, plans=_PLANS)
+    maths, code = (off.route(ChatRequest.from_prompt(each.format(0)), draw=Draw(0.0)) for each in (_MATHS, _CODE))
+    assert (maths.decision.stages_off, maths.decision.exploration) == (("explore", "judge"), None)
+    assert maths.policy.judges == ()
+    assert code.decision.exploration is not None
+    assert code.policy.judges == policy.judges
+
+
+@pytest.mark.parametrize("stage", ["explore", "judge"])
+def test_exploration_and_judges_that_the_policy_does_not_have_cannot_be_turned_off(stage: str) -> None:
+    with pytest.raises(ValueError, match=f'"{stage}" is no optional stage of the policy'):
+        Policy(id="p", description="d", plans=("ladder",), stages_off={stage: ("maths",)})
+
+
 def test_flags_in_a_prompt_narrow_what_a_policy_with_stages_that_are_off_decides(
     router: Router, predictor: Predictor
 ) -> None:
@@ -188,7 +210,7 @@ def test_the_command_prints_the_table_and_turns_plans_off(
 
 
 def test_a_stage_that_the_policy_does_not_have_is_named() -> None:
-    with pytest.raises(ValueError, match='"ladders" is no plan of the policy; did you mean "ladder"'):
+    with pytest.raises(ValueError, match='"ladders" is no optional stage of the policy; did you mean "ladder"'):
         Policy(id="p", description="d", plans=("ladder",), stages_off={"ladders": ("maths",)})
 
 
