@@ -265,12 +265,12 @@ class Dispatcher:
             failure: UpstreamError | None = None
             for retry in range(retries + 1):
                 standing = functools.partial(self.pool.standing, slot)
-                leave = await self._repeats.call(call.tenant, standing, repeated=call.repeats or bool(attempts))
-                if leave is None:
+                permit = await self._repeats.call(call.tenant, standing, repeated=call.repeats or bool(attempts))
+                if permit is None:
                     if failure is not None:
                         raise failure
                     return None
-                with leave as paid:
+                with permit as paid:
                     if retry:
                         slot = self.pool.retry(slot)
                     try:

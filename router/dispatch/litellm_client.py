@@ -171,11 +171,13 @@ class LitellmClient:
         chunks = Chunks(_events(litellm, card, key, response))
 
         async def close() -> None:
-            await chunks.aclose()
-            await response.aclose()
-            # litellm stops at the last event, and leaves the connection to the garbage collector.
-            if arrived.answer is not None:
-                await arrived.answer.aclose()
+            try:
+                await chunks.aclose()
+                await response.aclose()
+            finally:
+                # litellm stops at the last event, and leaves the connection to the garbage collector.
+                if arrived.answer is not None:
+                    await arrived.answer.aclose()
 
         source = Source(card.id, chunks.read, close, arrived=lambda: arrived.tokens)
         stream = EventStream(source, CHAT, call.limits(self.timeouts), keep_usage=call.wants_usage, decode=call.decode)

@@ -143,7 +143,8 @@ class SharedCooldowns:
             key = _ALL
         name = _name_of(deployment, key)
         # What was published for all keys ends for all of them.
-        if unready is None and _name_of(deployment, _ALL) in self._known:
+        _, of_all = self._known.get(_name_of(deployment, _ALL), (0, None))
+        if unready is None and of_all is not None and of_all.until_s > self._clock():
             name, key = _name_of(deployment, _ALL), _ALL
         version, known = self._known.get(name, (0, None))
         left_s = 0.0 if unready is None else unready.seconds

@@ -102,6 +102,9 @@ class SharedResidency:
                     async with known.lock:
                         self._read(known, blob)
         for server in servers:
+            if server not in self._control.managed:
+                # The cards were reloaded meanwhile.
+                continue
             # Also without the state: what was published before expires.
             self._apply(server)
             if self._is_due(server):
@@ -130,6 +133,9 @@ class SharedResidency:
             for attempt in range(_MOST_TRIES):
                 if step is not None or attempt:
                     await self._reread(store, server, known)
+                if server not in self._control.managed:
+                    # The cards were reloaded meanwhile.
+                    return True
                 is_stale = self._apply(server)
                 if step is not None and self._control.conflicts(server, *step, is_stale=is_stale):
                     return False
@@ -176,7 +182,9 @@ class SharedResidency:
 
     async def _reread(self, store: StateStore, server: str, known: _Known) -> None:
         name = _name_of(server)
-        blobs = [blob for blob in await store.blobs_after(0, name) if blob.name == name]
+        # With the one that is known already: where there is none, the state has lost its data.
+        found = await store.blobs_after(max(known.version - 1, 0), name)
+        blobs = [blob for blob in found if blob.name == name]
         if blobs:
             self._read(known, blobs[0])
         else:

@@ -213,3 +213,55 @@ def test_any_text_can_be_split_and_no_task_is_empty(text: str) -> None:
 def test_numbered_requests_come_back_in_order(tasks: list[str]) -> None:
     prompt = "\n".join(f"{number}. {task}" for number, task in enumerate(tasks, 1))
     assert split_prompt(prompt) == tuple(tasks)
+
+
+@pytest.mark.parametrize("text", ["In F#, what does f <| x do?", "What is the token <|endoftext|> for?", "<|-"])
+def test_a_prompt_about_the_tokens_of_chat_templates_is_one_task(text: str) -> None:
+    assert split_prompt(text) == (text,)
+
+
+def test_what_stands_after_the_last_turn_is_an_instruction() -> None:
+    turn = "<|im_start|>user\nWrite a {}.<|im_end|>\n"
+    found = split(turn.format("poem") + turn.format("story") + "Answer everything in French.")
+    assert [segment.text for segment in found.segments] == ["Write a poem.", "Write a story."]
+    assert "Answer everything in French." in found.instructions
+
+
+def test_the_material_of_a_task_in_json_stays_with_it() -> None:
+    tasks = split_prompt(
+        'Answer each question.\n[{"question": "Who wrote it?", "passage": "Goethe wrote Faust."},'
+        ' {"question": "When?", "passage": "In 1808."}]'
+    )
+    assert len(tasks) == 2
+    assert "Goethe wrote Faust." in tasks[0]
+    assert "In 1808." in tasks[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which of these two is better?\nInstruction: Write a poem.\nInstruction: Write a story.",
+        "How do I format [INST] hello [/INST] and [INST] bye [/INST] for Llama?",
+        "User: How do I reset my password?\nBot: Go to the settings.\nUser: Where is that?",
+        '[{"role": "user", "content": "Can you help me?"}, {"role": "assistant", "content": "What do you need?"}]',
+    ],
+)
+def test_a_question_about_prompts_and_the_transcript_of_a_chat_are_one_task(text: str) -> None:
+    assert split_prompt(text) == (text,)
+
+
+@pytest.mark.parametrize(
+    ("before", "repeated", "after"),
+    [
+        ("task: y\ntask", " ", "%"),
+        ("1. One\na", "\n", "x\n2. Two"),
+        ("1. One\na", " ", "x\n2. Two"),
+        ("1. One", "\n", "\n2. Two"),
+        ("1. One ", "_", "x\n2. Two"),
+        ("1. ", "把", "\n2. Two"),
+        ("</", "<q1>", ""),
+        ("# One\n#", " ", ""),
+    ],
+)
+def test_repeated_characters_take_no_time(before: str, repeated: str, after: str) -> None:
+    split_prompt(before + repeated * (20_000 // len(repeated)) + after)

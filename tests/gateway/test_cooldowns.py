@@ -120,6 +120,20 @@ def test_a_success_ends_the_cooldown_everywhere(two: tuple[Process, Process]) ->
     assert not there.avoids("bob")
 
 
+def test_a_success_of_a_key_ends_its_cooldown_also_after_one_of_all_keys_has_ended(state: SqliteState) -> None:
+    here, there = Process(state), Process(state)
+    here.fails("ann", REFUSED)
+    exchange(here, there)
+    here.succeeds("ann")
+    exchange(here, there)
+    here.fails("bob", Evidence("failure", "request"))
+    exchange(here, there)
+    assert there.avoids("bob")
+    here.succeeds("bob")
+    exchange(here, there)
+    assert not there.avoids("bob")
+
+
 def test_an_applied_cooldown_is_not_published_again(two: tuple[Process, Process], state: SqliteState) -> None:
     here, there = two
     here.fails("ann", REFUSED)

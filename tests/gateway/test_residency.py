@@ -243,6 +243,24 @@ def test_without_the_state_a_gateway_acts_alone(server: Watched, clock_s: list[f
     assert list(server.adapters) == ["a"]
 
 
+def test_a_server_that_a_reload_removes_meanwhile_forbids_nothing(server: Watched, clock_s: list[float]) -> None:
+    async def run() -> None:
+        process = Process(cards_by_id(server.url, slots=1), SqliteState(), clock_s)
+        address = next(iter(process.control.managed))
+        read = process.residency._reread
+
+        async def reloading(*arguments: Any) -> None:
+            await read(*arguments)
+            process.control.configure(())
+
+        process.residency._reread = reloading  # type: ignore[method-assign]
+        assert await process.residency.agree(address, "poet", ())
+        await process.residency.refresh()
+        await process.control.aclose()
+
+    asyncio.run(run())
+
+
 def test_a_gateway_without_servers_of_adapters_asks_the_state_nothing(clock_s: list[float]) -> None:
     class Unused(SqliteState):
         async def blobs_after(self, version: int, prefix: str) -> tuple[()]:

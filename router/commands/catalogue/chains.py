@@ -46,7 +46,8 @@ def chains(
     """List the best chains of two or three cards for a kind of content: each reads what the one before it writes.
 
     The loss of a chain is the sum of `-log(quality)` of its cards and, where the policy states `mistake_usd`, of their
-    costs in units of that. A card that reads the content itself needs no chain: compare with `route`.
+    costs in units of that; an unknown cost counts as nothing. Limits of the policy are not applied. A card that reads
+    the content itself needs no chain: compare with `route`.
     """
     from router import ChatRequest, Router
     from router.decide.plans.chains import MOST_STAGES, best_chains, links_of

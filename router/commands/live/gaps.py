@@ -47,8 +47,8 @@ def gaps(
     from router.analysis.gaps import gaps_of
     from router.store.records.snapshots import CatalogSnapshot
 
-    # Other cards or another predictor would find others.
-    is_asked = any((since, cards, policies, artifact))
+    # Other cards, another predictor or other records would have others.
+    is_asked = any((since, cards, policies, artifact, records_url))
     result = None if is_asked else with_state(store, state, _nightly)
     if result is None:
         start_s, now_s = read_since(since or _WEEK), time.time()

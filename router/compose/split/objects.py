@@ -12,6 +12,7 @@ from router.compose.split.marked import Marked, found_at
 _BEGINS = re.compile(r"[ \t]*(?=[\[{][\s\"{])")
 _ASKS = ("task", "question", "prompt", "instruction", "query", "request", "problem", "input", "text", "content")
 _ANSWERS = ("answer", "output", "response", "completion", "target", "label", "solution")
+_NUMBERS = ("id", "number", "index", "n", "no", "type", "kind")
 _DECODER = json.JSONDecoder()
 # Values at the beginnings of lines that are tried.
 _MOST_VALUES = 64
@@ -25,6 +26,9 @@ def objects(text: str) -> Marked | None:
     if len(found) == 1 and isinstance(found[0][0], list):
         (value, start, end) = found[0]
         found = [(each, start, end) for each in value]
+    # The messages of a chat are no tasks.
+    if any(isinstance(value, Mapping) and "role" in value for value, *_ in found):
+        return None
     if len(found) < 2 or text[found[0][1] :].count("\x00"):
         return None
     is_named = all(isinstance(value, dict) for value, *_ in found)
@@ -68,7 +72,11 @@ def _task(value: Any) -> str | None:
     asks: Sequence[str] = [
         each for name, each in value.items() if name.lower() in _ASKS and isinstance(each, str) and each.strip()
     ]
-    return asks[0] if len(asks) == 1 else None
+    if len(asks) != 1:
+        return None
+    material = [name for name, each in value.items() if each and isinstance(each, (str, list, dict))]
+    has_more = any(name.lower() not in (*_ASKS, *_ANSWERS, *_NUMBERS) for name in material)
+    return json.dumps(value, ensure_ascii=False) if has_more else asks[0]
 
 
 def _has_answer(value: Mapping[str, Any]) -> bool:

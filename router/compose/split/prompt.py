@@ -28,7 +28,7 @@ from router.compose.split.words import (
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _ANSWER_CUE = re.compile(
-    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?:\*\*)?\s*\Z", re.IGNORECASE
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?\s{{0,4}}[:：](?:\*\*)?\s*\Z", re.IGNORECASE
 )
 # A line between two tasks.
 _RULE = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})\s*\Z")
@@ -97,7 +97,7 @@ def _read(text: str, marked: Marked) -> Split | None:
     if (
         not 2 <= len(tasks) <= _MOST_SEGMENTS
         or not all(tasks)
-        or not (marked.certain or _are_tasks(marked, preamble, tasks, closing))
+        or not (_is_certain(marked, preamble, closing) or _are_tasks(marked, preamble, tasks, closing))
     ):
         return None
     examples = text[marked.starts[0] : marked.starts[first]].strip() if first else ""
@@ -125,6 +125,12 @@ def _without_closing(text: str, marked: Marked, announced: bool) -> tuple[tuple[
         if about_all or is_thanks(closing) or not (apart or announced or marked.explicit):
             return (*others, (start, found.start())), closing
     return marked.items, ""
+
+
+def _is_certain(marked: Marked, preamble: str, closing: str) -> bool:
+    """Whether the markers alone show that the items are tasks; not where a question is asked about them."""
+    asks = preamble.endswith(("?", "？")) or (is_request(closing) and not is_about_answers(closing))
+    return marked.certain and not asks
 
 
 def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:

@@ -19,7 +19,7 @@ Style = Callable[[str], Marked | None]
 _FENCE = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
 _TAG = re.compile(
     r"<((?:user[_-]|sub[_-]?)?(?:task|question|query|request|problem|prompt|ask|instruction|input|message)|q|item|exercise|"
-    r"user)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1\b).)*?)</\1[^<>]*>",
+    r"user)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1(?![a-z])).)*?)</\1[^<>]*>",
     re.DOTALL | re.IGNORECASE,
 )
 _ANSWER_TAG = re.compile(rf"<(?:{ANSWER_WORDS})(?:[\s_-]?\d+)?>\s*[^\s<]", re.IGNORECASE)
@@ -34,9 +34,9 @@ _ASCII_WORDS = tuple(word for word in _WORDS.split("|") if word.isascii())
 _BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
     r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?(?P<open>[(\[【<「])?"
-    rf"(?P<word>{_WORDS})[ \t]*(?:no\.?|nr\.?|n[°º]|№|number|#)?[ \t]*"
+    rf"(?P<word>{_WORDS})[ \t]{{0,4}}(?:(?:no\.?|nr\.?|n[°º]|№|number|#)[ \t]{{0,4}})?"
     r"(?P<number>\d{1,2}|[a-l]|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten|[一二三四五六七八九十])?"
-    r"(?:[ \t]*(?:of|/|von|de|sur|di|из)[ \t]*\d{1,2})?[ \t]*"
+    r"[ \t]{0,4}(?:(?:of|/|von|de|sur|di|из)[ \t]{0,4}\d{1,2}[ \t]{0,4})?"
     r"(?P<end>[:：.)\]】>」–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
     re.IGNORECASE,
 )
@@ -68,7 +68,7 @@ _EAST_ASIAN_ORDINAL = re.compile(
     r"[ \t]*(?:(?P<first>首先|第一|まず)|其次|然后|然後|接着|接著|再|最后|最後に?|第二|第三|"
     r"次に)[，、,：:][ \t]*"
 )
-_HEADING = re.compile(r"[ \t]*(?P<level>#{1,6})[ \t]+(?P<title>[^\n]+)\n")
+_HEADING = re.compile(r"[ \t]*(?P<level>#{1,6})[ \t]+(?P<title>[^\s][^\n]*)\n")
 # Sections of one prompt.
 _SECTION = re.compile(
     r"\W*(?:your )?(?:role|task|instructions?|goals?|objectives?|contexts?|background|inputs?|outputs?|formats?|"
@@ -82,8 +82,10 @@ _NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "ni
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _LETTERS = "abcdefghijkl"
 _HAN = "一二三四五六七八九十"
+# Who answers in the transcript of a chat.
+_SPEAKERS = "bot|ai|chatgpt|gpt|claude|gemini|copilot|agent"
 _ANSWER_LINE = re.compile(
-    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]*\d*(?:\*\*)?\s*[:：](?P<answer>[^\n]*)",
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS}|{_SPEAKERS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?\s{{0,4}}[:：](?P<answer>[^\n]*)",
     re.IGNORECASE,
 )
 
@@ -156,7 +158,7 @@ def labels(text: str) -> Marked | None:
                 len(chosen) - len(runs[-1]),
                 is_numbered=chosen[0]["number"] is not None,
                 explicit=word not in _UNSURE_WORDS,
-                certain=word == "instruction",
+                certain=word == "instruction" and not text[: chosen[0].start()].strip(),
             )
     return None
 

@@ -70,6 +70,8 @@ def turns(text: str) -> Marked | None:
     if not any(head in text for head in _ANY_HEAD):
         return None
     heads = list(_HEAD.finditer(text))
+    if len(heads) < 2:
+        return None
     ends = [*(head.start() for head in heads[1:]), len(text)]
     said = [(head, *_said(text, head.end(), end)) for head, end in zip(heads, ends, strict=True)]
     users = [
@@ -88,7 +90,7 @@ def turns(text: str) -> Marked | None:
         tuple(head.start() for _, head, _, _ in users),
         first,
         explicit=True,
-        end=len(text),
+        end=said[-1][2],
         certain=is_chat,
     )
 

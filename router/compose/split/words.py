@@ -44,7 +44,7 @@ _PLEA = re.compile(
     r"\b(?:please|could you|can you|would you|help me|i (?:need|want|would like)|bitte|por favor)\b", re.I
 )
 _EAST_ASIAN_REQUEST = re.compile(
-    r"[？?]|请|把.+(?:翻译|改|写)|吗|ください|下さい|教えて|か。?$|해 ?줘|하세요|주세요|까요|무엇"
+    r"[？?]|请|把[^把\n]+(?:翻译|改|写)|吗|ください|下さい|教えて|か。?$|해 ?줘|하세요|주세요|까요|무엇"
 )
 _EAST_ASIAN_IMPERATIVE = re.compile(
     r"\W*(?:请|請|把|将|計算|计算|写|寫|翻译|翻譯|解释|解釋|列出|说明|說明|总结|總結|比较|比較|给出|描述|证明|求|用)"
@@ -106,8 +106,8 @@ _THANKS = re.compile(
 )
 _LONGEST_SENTENCE = 500
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
-_OPTIONS = re.compile(r"\n\s*(?:options|choices|optionen|opciones)\s*:|\n\s*\(?a[.)]\s.*\n\s*\(?b[.)]\s", re.IGNORECASE)
-_EXERCISE = re.compile(r"(?:=|_{2,}|…|\bis|:)\s*\Z", re.IGNORECASE)
+_OPTIONS = re.compile(r"\n[ \t]*(?:options|choices|optionen|opciones)[ \t]*:|\n[ \t]*\(?a[.)]\s.*\n\s{0,40}\(?b[.)]\s", re.IGNORECASE)
+_EXERCISE = re.compile(r"(?:=|__|…|\bis|:)\s*\Z", re.IGNORECASE)
 # Sentences that say how to answer, or what to assume, not what to do with the items.
 _HOW = re.compile(
     r"\W*(?:please\s+)?(?:use|show|think|keep|give|explain|be|do not|don't|state|answer|respond|reply|read|consider|"

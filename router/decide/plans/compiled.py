@@ -56,7 +56,7 @@ class CompiledPlans:
 
     def __init__(self, extension: Any, plans: Sequence[PlanSpec], catalog: Catalog, constants: Constants) -> None:
         """Raises ValueError where the extension has no room for them."""
-        self._catalog = catalog
+        self._ids = catalog.ids
         # By the position in `plans`, the number of a compiled plan.
         self._numbers: dict[int, int] = {}
         self._plans: list[_Compiled] = []
@@ -65,11 +65,11 @@ class CompiledPlans:
         self._tables: list[float] = []
         rows, numbers = [], []
         for position, plan in enumerate(plans):
-            if not isinstance(plan, _KINDS):
+            if not isinstance(plan, _KINDS) or _voters(plan) > _MOST_VOTERS:
                 continue
             self._numbers[position] = len(self._plans)
             self._plans.append(plan)
-            rows.append(self._row(plan, constants))
+            rows.append(self._row(plan, catalog, constants))
             numbers.append(_numbers_of(plan, constants))
         server_ids = catalog.server_ids
         of_server = {name: number for number, name in enumerate(dict.fromkeys(server_ids))}
@@ -120,25 +120,23 @@ class CompiledPlans:
             writer = calls[-1] if isinstance(plan, Panel) else None
             return Members(calls, writer), Figures(*of_calls)
         if isinstance(plan, Reroute) and isinstance(of_calls, float):
-            first = self._catalog.ids[calls[0]]
+            first = self._ids[calls[0]]
             return Members(calls, problem=leads_by(first, of_calls, plan), needless=True), None
         stated = [*_members_of(plan), *((plan.writer,) if isinstance(plan, Panel) else ())]
         return Members(problem=too_few(stated[calls], of_calls)), None
 
-    def _row(self, plan: _Compiled, constants: Constants) -> tuple[int, ...]:
+    def _row(self, plan: _Compiled, catalog: Catalog, constants: Constants) -> tuple[int, ...]:
         """The integers of a plan; its members and tables are added to the others'."""
         members, first, tables = _members_of(plan), len(self._members), len(self._tables)
         for member in (*members, *((plan.writer,) if isinstance(plan, Panel) else ())):
             if isinstance(member, Best):
                 self._members.append((-1, member.best, self._limits.setdefault(member.limits, len(self._limits))))
             else:
-                self._members.append((position_of(self._catalog, member), 1, 0))
+                self._members.append((position_of(catalog, member), 1, 0))
         times = at_once = parallel = 0
         match plan:
             case Committee(agree=agree):
-                count = sum(member.best if isinstance(member, Best) else 1 for member in members)
-                if count > _MOST_VOTERS:
-                    raise ValueError(f"{plan.name} has {count} members")
+                count = _voters(plan)
                 for strongest in range(count):
                     weights = weights_by_first(count, agree, strongest, constants.wrong_agreement)
                     self._tables += weights.ravel().tolist()
@@ -170,6 +168,13 @@ def compiled_plans(
             return None
 
     return once(catalog, key, bound)
+
+
+def _voters(plan: _Compiled) -> int:
+    """How many members of a committee vote; 0 for other plans."""
+    if not isinstance(plan, Committee):
+        return 0
+    return sum(member.best if isinstance(member, Best) else 1 for member in plan.members)
 
 
 def _members_of(plan: _Compiled) -> tuple[Member, ...]:

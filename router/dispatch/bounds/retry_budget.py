@@ -61,7 +61,7 @@ class RetryBudget:
         self._of_key: dict[str, _KeyBudget] = {}
 
     async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> Paid | None:
-        """The leave to make one call for a request of `key`, at once and in a block of it; None where the budget does
+        """A permit for one call for a request of `key`, to be entered at once; None where the budget does
         not allow it.
 
         `standing` is that of the deployment now. While calls run to deployments that are not known to work, this waits

@@ -70,9 +70,8 @@ class Flights(Generic[Outcome]):
         while tasks := [task for task in self._running.values() if not task.done()]:
             for task in tasks:
                 task.cancel()
-            for task in tasks:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            # Not only cancelled ones: whoever waits for a task that fails gets its error.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, key: Hashable, task: asyncio.Task[Outcome]) -> None:
         if self._running.get(key) is task:

@@ -236,6 +236,7 @@ class Server:
     def leave(self) -> bool:
         """The server is no longer configured: what it holds is not followed any more. Whether calls still run there."""
         self._held.clear()
+        self._elsewhere = Elsewhere()
         self.pinned = set(self._configured_pins)
         return self.is_used
 

@@ -179,8 +179,8 @@ class Residency:
         return self._servers[server].usage(since_s, dict(waiting))
 
     def apply(self, server: str, usages: Mapping[str, Usage], now_s: float, new_ticket: Callable[[], int]) -> None:
-        """Take over what other processes do at a server, by their names. Their waiting requests are as entitled to a
-        slot as those of this process, in the order in which they become known.
+        """Take over what other processes do at a server, by their names. Their waiting requests compete
+        for slots equally with those of this process, in the order in which they become known.
         """
         self._servers[server].apply(usages.values(), now_s)
         waiting = {(server, process, name): name for process, usage in usages.items() for name in usage.waiting}
@@ -216,7 +216,8 @@ class Residency:
     ) -> None:
         for place in [place for place in self._elsewhere if place[0] == server and place not in waiting]:
             self.dequeue(self._elsewhere.pop(place))
-        for place in waiting.keys() - self._elsewhere.keys():
+        # In the order in which the other process published them.
+        for place in [place for place in waiting if place not in self._elsewhere]:
             self._elsewhere[place] = ticket = new_ticket()
             self._next_uses.add(waiting[place], ticket, (server,), is_own=False)
 

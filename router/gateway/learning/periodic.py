@@ -1,4 +1,4 @@
-"""What one worker of all gateways looks for from time to time, and all know: a small piece of the shared state."""
+"""A result that one worker computes once in each period and shares with all gateways through the shared state."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ Found = TypeVar("Found")
 
 
 class Periodic(Generic[Found]):
-    """What `find` returns, called once in each period of `period_s` seconds, by whichever worker looks first. `name` is
-    that of the blob in `store`. `find` runs in a thread; None where there is nothing to look at, as without records.
+    """What `find` returns, called once in each period of `period_s` seconds, by the first worker. `name` is that
+    of the blob in `store`. `find` runs in a thread and returns None where it found nothing to read; without it, as in a
+    gateway without records, the results of other gateways are read only.
 
     While `may_begin` is false, nothing is begun, but after a quarter of the period it is begun anyhow.
     """
@@ -31,7 +32,7 @@ class Periodic(Generic[Found]):
         name: str,
         kind: type[Found],
         period_s: float,
-        find: Callable[[float], Found | None],
+        find: Callable[[float], Found | None] | None,
         *,
         may_begin: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
@@ -53,7 +54,9 @@ class Periodic(Generic[Found]):
             blob = blobs[0] if blobs else Blob(self._name, 0, b"")
             period, share = divmod(self._clock(), self._period_s)
             looked, self.latest = decoded(blob.content, self._kind)
-            if looked >= period or not (self._may_begin() or share > self._period_s / 4):
+            if self._find is None or looked >= period:
+                return
+            if not (self._may_begin() or share > self._period_s / 4):
                 return
             # Others see from now on that the period is taken.
             taken = msgspec.structs.replace(blob, content=msgspec.json.encode((int(period), self.latest)))

@@ -33,7 +33,7 @@ def traffic_watch(
     """In what the prompts of the last whole day have changed, looked for once an hour. `read_records` opens the
     records, None without any.
     """
-    find = functools.partial(_changed_in, read_records, predictor)
+    find = None if read_records is None else functools.partial(_changed_in, read_records, predictor)
     return Periodic(store, _DAY, tuple[str, ...], HOUR_S, find, clock=clock)
 
 
@@ -45,14 +45,12 @@ def gap_watch(
     clock: Callable[[], float] = time.time,
 ) -> Periodic[Gaps]:
     """The gaps of the last seven days, looked for once a UTC day, as soon after midnight as there is room for it."""
-    find = functools.partial(_gaps_before, read_records, router)
+    find = None if read_records is None else functools.partial(_gaps_before, read_records, router)
     return Periodic(store, NIGHTLY, Gaps, DAY_S, find, may_begin=may_begin, clock=clock)
 
 
-def _changed_in(
-    read_records: ReadRecords | None, predictor: Callable[[], Predictor], now_s: float
-) -> tuple[str, ...] | None:
-    records = None if read_records is None else read_records()
+def _changed_in(read_records: ReadRecords, predictor: Callable[[], Predictor], now_s: float) -> tuple[str, ...] | None:
+    records = read_records()
     if records is None:
         return None
     today_s = now_s // DAY_S * DAY_S
@@ -64,8 +62,8 @@ def _changed_in(
     return tuple(test.aspect for test in tests if test.is_alarm and test.day == tests[-1].day)
 
 
-def _gaps_before(read_records: ReadRecords | None, router: Callable[[], Router], now_s: float) -> Gaps | None:
-    records = None if read_records is None else read_records()
+def _gaps_before(read_records: ReadRecords, router: Callable[[], Router], now_s: float) -> Gaps | None:
+    records = read_records()
     if records is None:
         return None
     now = router()

@@ -46,7 +46,12 @@ def use_huge_pages() -> int:
         return 0
     madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     advised = 0
-    for begin, end in _full_mappings(Path("/proc/self/smaps").read_text()):
+    try:
+        smaps = Path("/proc/self/smaps").read_text(errors="replace")
+    except OSError:
+        # Some kernels and containers have none.
+        return 0
+    for begin, end in _full_mappings(smaps):
         size = end - begin
         if madvise(begin, size, _HUGE_PAGES) == 0:
             madvise(begin, size, _COLLAPSE)

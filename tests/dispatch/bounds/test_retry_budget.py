@@ -10,10 +10,10 @@ from router.formats.quantities import Seconds
 
 async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "failing", key: str = "") -> bool:
     """Whether a repeated call is made."""
-    leave = await budget.call(key, lambda: standing, repeated=True)
-    if leave is None:
+    permit = await budget.call(key, lambda: standing, repeated=True)
+    if permit is None:
         return False
-    with leave as paid:
+    with permit as paid:
         await asyncio.sleep(0.001)
         paid.failed = not works
         return True
@@ -21,9 +21,9 @@ async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "fa
 
 async def requests(budget: RetryBudget, number: int, key: str = "") -> None:
     for _ in range(number):
-        leave = await budget.call(key, lambda: "failing", repeated=False)
-        assert leave is not None
-        with leave:
+        permit = await budget.call(key, lambda: "failing", repeated=False)
+        assert permit is not None
+        with permit:
             pass
 
 
@@ -76,11 +76,11 @@ def test_further_calls_wait_for_what_the_first_one_at_a_deployment_shows() -> No
             return made
 
         async def further() -> bool:
-            leave = await budget.call("", standing, repeated=True)
-            if leave is not None:
-                with leave:
+            permit = await budget.call("", standing, repeated=True)
+            if permit is not None:
+                with permit:
                     pass
-            return leave is not None
+            return permit is not None
 
         return await asyncio.gather(first(), *(further() for _ in range(5)))
 

@@ -54,3 +54,21 @@ def test_one_of_two_gateways_compares_the_last_day_and_both_know(predictor: Pred
         assert late.latest == one.latest
 
     asyncio.run(run())
+
+
+def test_a_gateway_without_records_leaves_the_period_to_the_others(predictor: Predictor, tmp_path: Path) -> None:
+    SqliteRecords.open(tmp_path).close()
+    asked = 0
+
+    def read() -> RecordStore | None:
+        nonlocal asked
+        asked += 1
+        return open_records(tmp_path)
+
+    async def run() -> None:
+        state = SqliteState()
+        await traffic_watch(state, None, lambda: predictor, lambda: _TODAY_S + 60.0).refresh()
+        await traffic_watch(state, read, lambda: predictor, lambda: _TODAY_S + 60.0).refresh()
+
+    asyncio.run(run())
+    assert asked == 1
