@@ -28,7 +28,9 @@ from router.compose.split.words import (
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _ANSWER_CUE = re.compile(
-    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?\s{{0,4}}[:：](?:\*\*)?\s*\Z", re.IGNORECASE
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?"
+    r"\s{0,4}[:：](?:\*\*)?\s*\Z",
+    re.IGNORECASE,
 )
 # A line between two tasks.
 _RULE = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})\s*\Z")

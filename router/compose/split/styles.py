@@ -85,7 +85,8 @@ _HAN = "一二三四五六七八九十"
 # Who answers in the transcript of a chat.
 _SPEAKERS = "bot|ai|chatgpt|gpt|claude|gemini|copilot|agent"
 _ANSWER_LINE = re.compile(
-    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS}|{_SPEAKERS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?\s{{0,4}}[:：](?P<answer>[^\n]*)",
+    rf"\n[ \t]*(?:#{{1,6}}[ \t]*)?(?:\*\*)?(?:{ANSWER_WORDS}|{_SPEAKERS})[ \t]{{0,4}}\d{{0,3}}(?:\*\*)?"
+    r"\s{0,4}[:：](?P<answer>[^\n]*)",
     re.IGNORECASE,
 )
 

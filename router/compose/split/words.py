@@ -106,7 +106,9 @@ _THANKS = re.compile(
 )
 _LONGEST_SENTENCE = 500
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
-_OPTIONS = re.compile(r"\n[ \t]*(?:options|choices|optionen|opciones)[ \t]*:|\n[ \t]*\(?a[.)]\s.*\n\s{0,40}\(?b[.)]\s", re.IGNORECASE)
+_OPTIONS = re.compile(
+    r"\n[ \t]*(?:options|choices|optionen|opciones)[ \t]*:|\n[ \t]*\(?a[.)]\s.*\n\s{0,40}\(?b[.)]\s", re.IGNORECASE
+)
 _EXERCISE = re.compile(r"(?:=|__|…|\bis|:)\s*\Z", re.IGNORECASE)
 # Sentences that say how to answer, or what to assume, not what to do with the items.
 _HOW = re.compile(

@@ -21,9 +21,12 @@ ln n`, in units of log-likelihood: at any number of examples as many prompts of 
 SURFACE = 3.0
 """How much the match of surfaces counts beside that of topics, where cards are compared."""
 
+MOST_FOREIGN = 10.0
+"""How much a surface unlike that of the examples adds to the limit of a card at most."""
+
 NEAR_PROBES = 20.0
-"""The least match of topics, and of topics and surface features, at which a prompt belongs to an adapter of which only
-outcomes of probes are known.
+"""The least match of topics at which a prompt belongs to an adapter of which only outcomes of probes are known; its
+surface must be likelier that of the probes than that of any task, too.
 
 Chosen on 30 tasks of `llmrouter_default` and `mmlu_helm` with planted outcomes: with 8 or 32 probes 59 or 83 % of an
 adapter's own prompts belong to it, and .7 or 2.3 % of all others; by topics alone at 30, 48 and 80 %, .5 and 3.2 %."""
@@ -95,8 +98,10 @@ class Purposes:
         if not len(near):
             return near, np.zeros(0)
         of_surface = self._surface_matches(near, point[len(topic) :])
+        # A greeting alone makes a surface foreign, so what it can take from a good match of topics is bounded.
+        held = matches[near] + np.clip(of_surface, -MOST_FOREIGN, 0.0) >= self._limits[near]
+        belongs = np.where(self._probed[near], of_surface > 0, held)
         matches = matches[near] + SURFACE * of_surface
-        belongs = of_surface > 0
         near, matches = near[belongs], matches[belongs]
         logits = MOST_LOGITS * (0.75 + 0.25 * matches / (HALF_MATCH + np.abs(matches)))
         for place, index in enumerate(near.tolist()):

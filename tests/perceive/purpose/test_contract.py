@@ -27,6 +27,14 @@ def test_prompts_of_a_task_go_to_its_adapter(router: Router, task: str) -> None:
     assert sum(choice(router, text) == task for text in asked) >= len(asked) - 1
 
 
+@pytest.mark.parametrize(
+    "greeting", ["Hi! ", "Hello there,\n\n", "Hi! I would be glad if you could help me with this. "]
+)
+@pytest.mark.parametrize("task", ["sql", "haiku", "recipe", "commit-message"])
+def test_a_greeting_does_not_take_a_prompt_from_its_adapter(router: Router, task: str, greeting: str) -> None:
+    assert choice(router, greeting + prompts(task)[7]) == task
+
+
 @pytest.mark.parametrize("text", GENERIC)
 def test_prompts_unlike_all_examples_go_to_the_base(router: Router, text: str) -> None:
     assert choice(router, text) == BASE.id
