@@ -9,6 +9,7 @@ records keep without any text; words are shown of groups whose texts are recorde
 from __future__ import annotations
 
 import collections
+import functools
 import re
 from collections.abc import Collection, Iterable, Sequence
 
@@ -82,25 +83,18 @@ class Gaps(Struct, frozen=True):
 
 def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: CatalogSnapshot, predictor: Predictor) -> Gaps:
     """The gaps in the routed requests of this time."""
-    found = _gaps_of(records, since_s, until_s, cards, predictor)
-    return Gaps(since_s, until_s, predictor.id, *found)
-
-
-def _gaps_of(
-    records: RecordStore, since_s: float, until_s: float, cards: CatalogSnapshot, predictor: Predictor
-) -> tuple[int, int, int, tuple[Gap, ...]]:
-    """How many requests were read, and of how many, how many of them were novel, and the gaps."""
+    result = functools.partial(Gaps, since_s, until_s, predictor.id)
     sample, of = _spread(records, since_s, until_s)
     sample = once_a_conversation(sample)
     read, vectors = vectors_of(sample, predictor)
     if not read:
-        return 0, of, 0, ()
+        return result(0, of, 0, ())
     novelty = predictor.profile(vectors).novelty
     novel = np.flatnonzero(novelty >= NOVEL)[-MOST_NOVEL:]
     known = np.flatnonzero(novelty < NOVEL)[-MOST_NOVEL:]
     groups = clusters(predictor.topics(vectors[novel]), predictor.topics(vectors[known]))
     if not groups:
-        return len(read), of, len(novel), ()
+        return result(len(read), of, len(novel), ())
     qualities = predictor.bind(cards.catalog, cards.evidence).qualities
     usual = float(qualities(vectors[known]).max(axis=1).mean()) if len(known) else 1.0
     weekly = of / max(until_s - read[0].at, DAY_S) * _WEEK_S / len(read)
@@ -125,7 +119,8 @@ def _gaps_of(
                 tuple(ids[:3]),
             )
         )
-    return len(read), of, len(novel), tuple(sorted(found, key=lambda gap: (-gap.worth, -gap.prompts, gap.card)))
+    found.sort(key=lambda gap: (-gap.worth, -gap.prompts, gap.card))
+    return result(len(read), of, len(novel), tuple(found))
 
 
 def clusters(novel: Doubles | Floats, known: Doubles | Floats) -> list[Indices]:

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.residency import Usage
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 
 RESIDENCY = "residency/"
 _EVERY_S = 1.0
@@ -181,12 +181,10 @@ class SharedResidency:
         return is_stale
 
     async def _reread(self, store: StateStore, server: str, known: _Known) -> None:
-        name = _name_of(server)
-        # With the one that is known already: where there is none, the state has lost its data.
-        found = await store.blobs_after(max(known.version - 1, 0), name)
-        blobs = [blob for blob in found if blob.name == name]
-        if blobs:
-            self._read(known, blobs[0])
+        # Also the one that is known already: where there is none, the state has lost its data.
+        blob = await blob_named(store, _name_of(server), max(known.version - 1, 0))
+        if blob is not None:
+            self._read(known, blob)
         else:
             known.version, known.published = 0, Published()
 

@@ -72,9 +72,10 @@ def gaps(
 async def _nightly(state: StateStore) -> Gaps | None:
     from router.analysis.gaps import NIGHTLY, Gaps
     from router.gateway.learning.periodic import decoded
+    from router.store.state.protocol import blob_named
 
-    blobs = [blob for blob in await state.blobs_after(0, NIGHTLY) if blob.name == NIGHTLY]
-    return decoded(blobs[0].content, Gaps)[1] if blobs else None
+    blob = await blob_named(state, NIGHTLY)
+    return None if blob is None else decoded(blob.content, Gaps)[1]
 
 
 def _print(found: Gaps) -> None:

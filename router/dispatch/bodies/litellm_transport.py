@@ -55,13 +55,12 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         request.extensions = {**request.extensions, "timeout": {}}
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        stream, arrived = response.stream, ARRIVED.get()
-        if arrived is not None and response.status_code < 300:
-            stream = ReadAhead(stream, arrived)
+        arrived = ARRIVED.get() if response.status_code < 300 else None
+        stream = response.stream if arrived is None else ReadAhead(response.stream, arrived)
         requests_stream = _requests_stream(request.url.path, await request.aread())
         self._running += 1
         response.stream = checked = _CheckedStream(stream, requests_stream, self._ended)
-        if arrived is not None and response.status_code < 300:
+        if arrived is not None:
             arrived.answer = checked
         return response
 

@@ -31,6 +31,10 @@ class AdapterServerError(UpstreamError):
         self.problem, self.detail = problem, detail
         super().__init__(message, 504 if problem == "late" else 502, fault)
 
+    def again(self) -> AdapterServerError:
+        """A copy, since what many raise would collect the frames of all of them."""
+        return AdapterServerError(str(self), self.problem, self.detail, fault=self.fault)
+
 
 class Held(Struct, frozen=True):
     """An adapter that a server has. `path` is where the server has its weights; empty where it does not say."""

@@ -78,7 +78,7 @@ class Holder:
                 continue
             full += 1
             if error.problem != "full" or full == _MOST_FULL:
-                raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
+                raise error.again()
             # Others have loaded adapters there, of which some can go.
             place.is_known = False
         return Hold()

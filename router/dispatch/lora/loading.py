@@ -112,7 +112,7 @@ class Loader:
         """Ask a server what it holds, and with `activity` what it does with that. Raises AdapterServerError."""
         error = await self._lists.join((place, activity), lambda: self._list(place, activity))
         if error is not None:
-            raise _again(error)
+            raise error.again()
 
     def wait_s(self, place: Place, name: str) -> float:
         """The seconds until an adapter that is not loaded may be tried again."""
@@ -298,11 +298,6 @@ async def _check_slots(place: Place, own: Collection[str]) -> None:
         return
     if listed is not None and len(listed.names - {*own}) >= place.slots:
         raise failure(place.card, "full", "others have loaded adapters there")
-
-
-def _again(error: AdapterServerError) -> AdapterServerError:
-    """A copy, since what many raise would collect the frames of all of them."""
-    return AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
 
 
 def _outdated(place: Place, listed: Listed) -> list[str]:

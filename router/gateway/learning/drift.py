@@ -1,8 +1,8 @@
 """Alarms about cards, from judged answers: what a request costs is nothing, and what a judgement costs is an append.
 
 The tests of a card are a blob of the shared state, like its error memory: the records have neither the judgements of
-graders nor what other gateways hear, and to read them again for every alarm would cost more the longer they are kept.
-Judgements are added in batches, so that they wait at most some seconds.
+graders nor what other gateways receive, and to read them again for every alarm would cost more the longer they are
+kept. Judgements are added in batches, so that they wait at most some seconds.
 """
 
 from __future__ import annotations

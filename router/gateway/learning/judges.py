@@ -31,7 +31,7 @@ from router.pipeline import Routed
 from router.store.records.feedback import Feedback, FeedbackStore, judges_source
 from router.store.records.record import Record
 from router.store.state.dollars import Charge, DailyDollars
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 from router.wire.reading.whole_answers import read_whole_answer
 
 _LOG = logging.getLogger(__name__)
@@ -256,8 +256,7 @@ class Judges:
         if result not in Tally.__struct_fields__:
             return
         for _ in range(_TRIES):
-            found = [blob for blob in await self._state.blobs_after(0, f"{JUDGES}{name}") if blob.name == JUDGES + name]
-            blob = found[0] if found else Blob(JUDGES + name, 0, b"")
+            blob = await blob_named(self._state, JUDGES + name) or Blob(JUDGES + name, 0, b"")
             tally = tally_in(blob.content)
             counted = {result: getattr(tally, result) + 1, "cost_usd": tally.cost_usd + cost_usd}
             content = msgspec.json.encode(msgspec.structs.replace(tally, **counted))

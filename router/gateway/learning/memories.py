@@ -26,7 +26,7 @@ from router.perceive.memory.card import CardMemory, CardView
 from router.perceive.memory.corrections import NO_MEMORY, MemoryView, version_of
 from router.perceive.memory.stored import from_bytes, to_bytes
 from router.perceive.predictor import Evidence
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 
 _LOG = logging.getLogger(__name__)
 MEMORY, _VOTES = "memory/", "votes/"
@@ -122,8 +122,7 @@ class Memories:
         """Count a vote of a key in this hour; False where it has no more."""
         name, hour = f"{_VOTES}{tenant}", int(now_s // 3_600)
         for _ in range(_TRIES):
-            found = [blob for blob in await self._store.blobs_after(0, name) if blob.name == name]
-            blob = found[0] if found else Blob(name, 0, b"")
+            blob = await blob_named(self._store, name) or Blob(name, 0, b"")
             then, count = _votes_in(blob.content)
             count = count + 1 if then == hour else 1
             if count > VOTES_AN_HOUR:

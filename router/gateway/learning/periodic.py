@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from router.errors import PulvinarError
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 300.0
@@ -42,7 +42,7 @@ class Periodic(Generic[Found]):
         self.latest: Found | None = None
 
     async def run(self) -> None:
-        """Look every five minutes whether a new period has begun, until cancelled."""
+        """Refresh every five minutes, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             await self.refresh()
@@ -50,8 +50,7 @@ class Periodic(Generic[Found]):
     async def refresh(self) -> None:
         """Read what was found in this period, or find it."""
         try:
-            blobs = await self._store.blobs_after(0, self._name)
-            blob = blobs[0] if blobs else Blob(self._name, 0, b"")
+            blob = await blob_named(self._store, self._name) or Blob(self._name, 0, b"")
             period, share = divmod(self._clock(), self._period_s)
             looked, self.latest = decoded(blob.content, self._kind)
             if self._find is None or looked >= period:
@@ -70,11 +69,11 @@ class Periodic(Generic[Found]):
         except StateError:
             return
         except (PulvinarError, OSError) as error:
-            _LOG.error("%s could not be looked for: %s", self._name, error)
+            _LOG.error("%s could not be computed: %s", self._name, error)
 
 
 def decoded(content: bytes, kind: type[Found]) -> tuple[int, Found | None]:
-    """The last period in which something was looked for, 0 for none, and what was found."""
+    """The last period for which something was computed, 0 for none, and the result."""
     try:
         return msgspec.json.decode(content, type=tuple[int, kind | None])  # type: ignore[valid-type]
     except msgspec.DecodeError:

@@ -24,7 +24,7 @@ from router.gateway.config.reload import ActiveConfig
 from router.learn.online.outcomes import Lesson
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 
 _LOG = logging.getLogger(__name__)
 PROMOTED, _WATCH = "artifact/promoted", "artifact/watch"
@@ -98,9 +98,9 @@ async def change_promotions(
 ) -> Promotions | None:
     """Replace the promotions by what `change` returns; nothing where it returns None. Raises StateError."""
     for _ in range(_TRIES):
-        found = [blob for blob in await store.blobs_after(0, PROMOTED) if blob.name == PROMOTED]
-        blob = found[0] if found else Blob(PROMOTED, 0, b"")
-        changed = change(read_promotions(blob.content) if found else Promotions())
+        found = await blob_named(store, PROMOTED)
+        blob = found or Blob(PROMOTED, 0, b"")
+        changed = change(read_promotions(found.content) if found else Promotions())
         if changed is None:
             return None
         if await store.swap_blob(Blob(PROMOTED, blob.version, write_promotions(changed)), now_s):
@@ -238,8 +238,7 @@ class PromotedArtifact:
             return
         promotion = f"{artifact} {chain[-1].since_s}"
         for _ in range(_TRIES):
-            found = [blob for blob in await self._store.blobs_after(0, _WATCH) if blob.name == _WATCH]
-            blob = found[0] if found else Blob(_WATCH, 0, b"")
+            blob = await blob_named(self._store, _WATCH) or Blob(_WATCH, 0, b"")
             watch = await asyncio.to_thread(watched, blob.content, promotion, answers)
             if await self._store.swap_blob(Blob(_WATCH, blob.version, watch.to_bytes()), self._clock()):
                 why = watch.why_worse(one_key=not self._has_others())

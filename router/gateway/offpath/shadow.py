@@ -115,9 +115,10 @@ class Shadows:
                     charge.cost_usd = charge.cost_usd if is_lost else ledger.cost_usd() or 0.0
                 else:
                     charge.cost_usd = _spent(ledger, response, call)[1] or 0.0
+                times_s = began_s, time.monotonic()
         except (BudgetError, StateError):
             return "budget"
-        record = await asyncio.to_thread(self._record_of, answered, second, response, attempts, ledger, began_s)
+        record = await asyncio.to_thread(self._record_of, answered, second, response, attempts, ledger, times_s)
         if record is None:
             return "unfit"
         await self._write(record)
@@ -130,10 +131,13 @@ class Shadows:
         response: UpstreamResponse | None,
         attempts: list[Attempt],
         ledger: Ledger,
-        began_s: float,
+        times_s: tuple[float, float],
     ) -> Record | None:
-        """The record of a second answer, beside the first one; None where the first one cannot be read."""
-        total_ms = round((time.monotonic() - began_s) * 1000, 3)
+        """The record of a second answer, from and until `times_s` (monotonic), beside the first one; None where the
+        first one cannot be read.
+        """
+        began_s, ended_s = times_s
+        total_ms = round((ended_s - began_s) * 1000, 3)
         document = document_of(answered.record, answered.copy)
         if document is None:
             return None

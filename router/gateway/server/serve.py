@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,6 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
-        if options.workers == 1:
-            # Workers are forked from one process, and share what it holds.
-            use_huge_pages()
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
         if options.uds is not None:
@@ -194,6 +192,10 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         else:
             address = f"{shown(options.host)}:{listener.getsockname()[1]}"
             notify(f'Point a client at it: base_url="http://{address}{config.base_path}/v1", model="auto"')
+        if options.workers == 1:
+            # Workers are forked from one process, and share what it holds. It takes some tenths of a second, for which
+            # no request waits.
+            threading.Thread(target=use_huge_pages, name="huge-pages", daemon=True).start()
 
     def drain() -> float:
         gateway.is_draining = True

@@ -2,7 +2,8 @@
 
 A vote on an answer has the residual `d = value - forecast`, in [-1, 1]. Row 0 of the cells has all votes, forgotten
 fast, row 1 all votes, forgotten slowly, and the further rows those of each cell of the sketch. Each row has the sums
-`Σ w d` and the counts `Σ w` of every slot (`router.perceive.memory.voters`).
+`Σ w d` and the counts `Σ w` of every slot (`router.perceive.memory.voters`). Row 0 is stored apart, as `recent_sums`
+and `recent_counts`, and has a place among the others only when the rows are read.
 
 In the slow rows, a slot forgets by its own votes, half of them within a half-life, and with time: what others vote
 changes nothing in it. What has to be quick, the fast row and the scores of choices, forgets by the votes of all:

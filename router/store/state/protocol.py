@@ -163,6 +163,11 @@ class StateStore(Conversations, Protocol):
         """Close the store."""
 
 
+async def blob_named(store: StateStore, name: str, after: int = 0) -> Blob | None:
+    """The blob of exactly this name, where its version is greater than `after`; else None. Raises StateError."""
+    return next((blob for blob in await store.blobs_after(after, name) if blob.name == name), None)
+
+
 class RemoteState(StateStore, Protocol):
     """A store on another machine, which may not respond while this one does."""
 

@@ -7,7 +7,7 @@ import { table } from "./table.js";
 // What a goal is called on the page.
 export const GOALS = { best: "quality", cheapest: "cost", fastest: "latency", smallest: "size", newest: "recency", private: "privacy", concise: "brevity" };
 
-// A goal's part of a score, told apart from loss and cost, which a policy with mistake_usd has.
+// A goal's part of a score, distinguished from loss and cost, which a policy with mistake_usd has.
 const partName = (part) => (GOALS[part] ? `weight of ${GOALS[part]}` : part);
 
 export function picture(decision) {

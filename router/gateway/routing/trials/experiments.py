@@ -21,7 +21,7 @@ from router.gateway.config.reload import ActiveConfig
 from router.gateway.routing.trials.canaries import place_of
 from router.pipeline import Routed
 from router.store.records.protocol import RecordStore
-from router.store.state.protocol import Blob, StateError, StateStore
+from router.store.state.protocol import Blob, StateError, StateStore, blob_named
 from router.trials import ExperimentChoice
 
 _LOG = logging.getLogger(__name__)
@@ -145,9 +145,8 @@ class Experiments:
             return True
         # What is stored there is what counts; nothing at all where the state was emptied.
         self._standings.pop(spec.name, None)
-        for other in await self._store.blobs_after(0, name):
-            if other.name == name:
-                self._note(other)
+        if (other := await blob_named(self._store, name)) is not None:
+            self._note(other)
         return False
 
     def _note(self, blob: Blob) -> None:
