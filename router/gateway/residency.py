@@ -164,7 +164,12 @@ class SharedResidency:
         entry = known.published.entries.get(self._name)
         if entry is None:
             return bool(usage)
-        return usage != entry.usage or entry.until_s < self._clock() + _LIFE_S - _RENEW_S
+        age_s = self._clock() - (entry.until_s - _LIFE_S)
+        if usage == entry.usage:
+            return age_s > _RENEW_S
+        # How many calls wait changes with each call; that some wait for another adapter is news at once.
+        counted = msgspec.structs.replace(usage, waiting=entry.usage.waiting)
+        return counted != entry.usage or usage.waiting.keys() != entry.usage.waiting.keys() or age_s >= _EVERY_S
 
     def _apply(self, server: str) -> bool:
         """Apply what others do, as far as it is known and has not expired; whether they have changed what is loaded."""

@@ -214,6 +214,33 @@ def test_a_process_that_does_nothing_writes_nothing(
     two(use)
 
 
+def test_how_many_calls_wait_is_published_once_a_second_however_many_come(
+    two: Callable[[Use], None], tmp_path: Path, clock_s: list[float]
+) -> None:
+    async def use(here: Process, there: Process) -> None:
+        release = await here.hold("a")
+        await there.residency.refresh()
+        waiting = [asyncio.create_task(there.hold("b"))]
+        while not there.control.is_waited_for:
+            await asyncio.sleep(0.01)
+        await there.residency.refresh()
+        reader = SqliteState(tmp_path / "state.sqlite")
+        published = (await reader.blobs_after(0, RESIDENCY))[0].version
+        for _ in range(3):
+            waiting.append(asyncio.create_task(there.hold("b")))
+            await asyncio.sleep(0.01)
+            await there.residency.refresh()
+        assert (await reader.blobs_after(0, RESIDENCY))[0].version == published
+        clock_s[0] += 1
+        await there.residency.refresh()
+        assert (await reader.blobs_after(0, RESIDENCY))[0].version > published
+        release()
+        for task in waiting:
+            task.cancel()
+
+    two(use)
+
+
 def test_the_state_names_no_address(two: Callable[[Use], None], tmp_path: Path) -> None:
     async def use(here: Process, _: Process) -> None:
         await here.hold("a")

@@ -159,6 +159,9 @@ class Loader:
             place.is_known = False
             self._residency.failed(place.server, name, self._now_s())
             raise failure(place.card, "late") from None
+        except AdapterServerError as error:
+            self._give_up(place, name, error)
+            raise
         except BaseException:
             self._residency.failed(place.server, name, self._now_s())
             raise
@@ -237,17 +240,23 @@ class Loader:
             self.forget(*pair)
             self._changed(place)
             return None
-        now_s = self._now_s()
-        self._residency.failed(*pair, now_s)
+        self._give_up(place, name, error)
         if error.problem in _OF_THE_SERVER:
             breaker.end(number)
         else:
-            breaker.open(_BACK_OFF, number, number, now_s)
+            breaker.open(_BACK_OFF, number, number, self._now_s())
         if error.problem not in ("full", "in_use"):
             self.problems[pair] = error.detail or str(error)
             _LOG.warning('adapter "%s": %s: %s', name, error, one_line(error.detail))
         self._changed(place)
         return error
+
+    def _give_up(self, place: Place, name: str, error: AdapterServerError) -> None:
+        """End a step that has failed, which did not begin where others forbid it."""
+        if error.problem == "in_use":
+            self._residency.withdrawn(place.server, name)
+        else:
+            self._residency.failed(place.server, name, self._now_s())
 
     async def _confirm(self, place: Place, name: str) -> AdapterServerError | None:
         try:

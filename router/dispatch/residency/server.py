@@ -153,10 +153,21 @@ class Server:
 
     def failed(self, adapter: str) -> None:
         """The server has not loaded `adapter`, or not unloaded it where that was the step."""
+        self.failures += self._undo(adapter)
+
+    def withdrawn(self, adapter: str) -> None:
+        """What `begin` or `begin_unload` has begun did not reach the server: it counts as neither load nor failure."""
+        held = self._held.get(adapter)
+        if held is not None and held.state == "loading":
+            self.loads -= 1
+            self.evictions -= len(self._leaving_for(adapter))
+        self._undo(adapter)
+
+    def _undo(self, adapter: str) -> bool:
+        """Hold again what was held before `adapter` was to be loaded or unloaded; False where neither was going on."""
         held = self._held.get(adapter)
         if held is None or held.state == "loaded":
-            return
-        self.failures += 1
+            return False
         stays = [adapter]
         if held.state == "loading":
             del self._held[adapter]
@@ -164,6 +175,7 @@ class Server:
             stays = self._leaving_for(adapter)
         for name in stays:
             self._held[name].state, self._held[name].leaves_for = "loaded", None
+        return True
 
     def unloaded(self, adapter: str, now_s: float | None) -> None:
         """The server does not hold `adapter` any more."""

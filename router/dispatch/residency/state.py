@@ -98,6 +98,11 @@ class Residency:
         if server in self._servers:
             self._servers[server].failed(adapter)
 
+    def withdrawn(self, server: str, adapter: str) -> None:
+        """Loading, or unloading, was given up before the server knew of it."""
+        if server in self._servers:
+            self._servers[server].withdrawn(adapter)
+
     def unloaded(self, server: str, adapter: str, now_s: float | None = None) -> None:
         """The server does not hold the adapter any more; `now_s` guards it against an older `observe`."""
         if server in self._servers:

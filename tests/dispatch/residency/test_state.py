@@ -102,6 +102,17 @@ def test_where_loading_fails_the_slot_is_free_and_what_was_not_unloaded_is_still
     assert held(residency) == {}
 
 
+def test_a_load_that_never_reached_the_server_counts_as_no_load_no_eviction_and_no_failure() -> None:
+    residency = with_slots(1)
+    use(residency, "a", 0)
+    before = residency.snapshot()[0]
+    assert residency.begin(S, "b", 1) == Load(("a",))
+    residency.withdrawn(S, "b")
+    after = residency.snapshot()[0]
+    assert held(residency) == {"a": "loaded"}
+    assert (after.loads, after.evictions, after.failures) == (before.loads, before.evictions, 0)
+
+
 def test_no_call_uses_an_adapter_that_is_being_unloaded() -> None:
     residency = with_slots(2)
     use(residency, "a", 0)
