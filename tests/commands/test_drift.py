@@ -27,6 +27,7 @@ from router.store.state.sqlite import SqliteState
 from router.types import Outcome
 from router.wire import ChatRequest
 from tests.commands.conftest import Run
+from tests.redis_server import free_port
 
 _CARD = "gpt-4o-mini"
 _DAYS, _A_DAY, _NEW_DAYS = 5, 60, 1
@@ -117,6 +118,12 @@ def test_gaps_shows_what_a_gateway_has_found_last_night_unless_asked_to_look_now
     assert "kirjoita" in stored["gaps"][0]["terms"]
     assert "as a gateway found them at" in run("gaps", "--store", store).out
     assert "as a gateway found them at" not in run("gaps", "--store", store, "--since", "14d").out
+
+
+def test_gaps_looks_at_the_records_where_the_shared_state_cannot_be_read(run: Run, store: Path) -> None:
+    ended = run("gaps", "--store", store, "--state", f"redis://127.0.0.1:{free_port()}/0", "--json")
+    assert "kirjoita" in json.loads(ended.out)["gaps"][0]["terms"]
+    assert "looking at the records now" in ended.err
 
 
 def test_a_card_can_begin_anew(run: Run, store: Path) -> None:

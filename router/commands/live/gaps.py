@@ -46,10 +46,16 @@ def gaps(
     from router import Router
     from router.analysis.gaps import gaps_of
     from router.store.records.snapshots import CatalogSnapshot
+    from router.store.state.protocol import StateError
 
     # Other cards, another predictor or other records would have others.
     is_asked = any((since, cards, policies, artifact, records_url))
-    result = None if is_asked else with_state(store, state, _nightly)
+    result = None
+    if not is_asked:
+        try:
+            result = with_state(store, state, _nightly)
+        except StateError as error:
+            typer.echo(f"what a gateway has found cannot be read ({error}); looking at the records now", err=True)
     if result is None:
         start_s, now_s = read_since(since or _WEEK), time.time()
         recorded = stores.read_records(store, records_url)
