@@ -941,6 +941,7 @@ static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
                                   FUNCTION(loss_and_cost),
                                   FUNCTION(totals),
                                   FUNCTION(first_of),
+                                  FUNCTION(choose),
                                   FUNCTION(cascade),
                                   {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};

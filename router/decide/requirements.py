@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs, once
 from router.decide.limits import Limit, LimitResult, evaluate
-from router.types import Features
+from router.types import Features, Mask
 from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
+_TEXT = frozenset({"text"})
 
 
 class Requirement(Struct, frozen=True):
@@ -42,6 +45,8 @@ def needed_tokens(features: Features) -> int:
 
 def word_requirements(features: Features) -> list[Requirement]:
     """The requirements on the words of a card: modalities, then needs."""
+    if not features.needs and features.modalities == _TEXT:
+        return []
     found = [
         Requirement(Limit("modality", "=", modality, f"modality={modality}"))
         for modality in sorted(features.modalities - {"text"})
@@ -67,8 +72,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits on context and length of the answer, evaluated, and on reading text where a card does not."""
     needed, catalog = needed_tokens(features), inputs.catalog
-    context = Limit("context", ">=", needed, f"context>={needed}")
-    results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
+    results = [_room_for(needed, inputs)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
         results.append(evaluate(longest, inputs, unknown_passes=True))
@@ -76,6 +80,29 @@ def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult
         # A card that only turns one kind of content into another answers no question: it is a stage of chains.
         results.append(evaluate(Limit("consumes", "=", "text", "consumes=text"), inputs, unknown_passes=True))
     return results
+
+
+def _room_for(tokens: int, inputs: DecisionInputs) -> LimitResult:
+    """The limit on context, evaluated."""
+    limit, unknown_passes = Limit("context", ">=", tokens, f"context>={tokens}"), tokens <= _CONTEXT_OF_ANY_CARD_TOKENS
+    facts = once(inputs.catalog, "contexts", lambda: _contexts_of(inputs.catalog))
+    if tokens > facts.least_tokens:
+        return evaluate(limit, inputs, unknown_passes=unknown_passes)
+    # Short prompts, which are most, have room in every card that states its context.
+    return LimitResult(limit, facts.none if unknown_passes else facts.unknown, facts.unknown)
+
+
+class _Contexts(NamedTuple):
+    """The least context that a card states; of which cards none is stated, and no card, each `(cards,)`."""
+
+    least_tokens: float
+    unknown: Mask
+    none: Mask
+
+
+def _contexts_of(catalog: Catalog) -> _Contexts:
+    tokens = catalog.columns.context_tokens
+    return _Contexts(float(np.fmin.reduce(tokens, initial=np.inf)), np.isnan(tokens), np.zeros(len(tokens), np.bool_))
 
 
 def hints(requirements: Sequence[Requirement], results: Sequence[LimitResult]) -> list[str]:
