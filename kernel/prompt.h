@@ -150,11 +150,11 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     long words = 0, rest = 0;
     size_t tokens = (size_t)table->tokens;
     double *sums = room_for(room, tokens * sizeof *sums);
-    uint8_t *seen = room_for(room, tokens);
+    uint8_t *seen = room_for(room, tokens + 8);
     if (sums == NULL || seen == NULL)
         return 0;
-    memset(sums, 0, tokens * sizeof *sums);
-    memset(seen, 0, tokens);
+    /* The sums are set to zero where they are used: most are not. */
+    memset(seen, 0, tokens + 8);
     for (long i = 0; i < ids->count; i++) {
         if (ids->ids[i] < table->tokens) {
             words++;
@@ -163,6 +163,8 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
         int64_t entry = ids->ids[i] - table->tokens;
         for (long j = 0; entry < table->entries && j < table->of_entry; j++) {
             uint16_t token = table->entry_tokens[entry * table->of_entry + j];
+            if (!seen[token])
+                sums[token] = 0.0;
             sums[token] += (double)((float)table->entry_weights[entry * table->of_entry + j] * (1.0f / 255.0f));
             rest += !seen[token];
             seen[token] = 1;
@@ -175,6 +177,8 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
             if (hash < 0)
                 continue;
             int64_t token = table->first_hashed + (other ? hash * 2654435761 / table->hashes : hash) % table->hashed;
+            if (!seen[token])
+                sums[token] = 0.0;
             sums[token] += other ? -0.5 : 0.5;
             rest += !seen[token];
             seen[token] = 1;
@@ -186,9 +190,13 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     for (long i = 0; i < ids->count; i++)
         if (ids->ids[i] < table->tokens)
             all[at++] = ids->ids[i];
-    for (size_t token = 0; token < tokens; token++)
-        if (seen[token])
-            all[at++] = (int64_t)token;
+    for (size_t first = 0; first < tokens; first += 8) {
+        uint64_t eight;
+        memcpy(&eight, seen + first, sizeof eight);
+        for (size_t token = first; eight && token < first + 8; token++)
+            if (seen[token])
+                all[at++] = (int64_t)token;
+    }
     for (long i = 0; i < at; i++)
         (*weights)[i] = i < words ? 1.0f : (float)sums[all[i]];
     ids->ids = all;

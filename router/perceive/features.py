@@ -99,13 +99,11 @@ class _Compiled:
         """Write the feature vector to `out`; returns the number of word pieces of the newest text, -1 where it has
         words of the lexicon.
         """
-        texts = topic.texts
+        texts, found = topic.texts, around(topic.texts, context)
         text = texts[0] if len(texts) == 1 else "\n".join(texts)
-        characters, turns, tools = msgspec.structs.astuple(around(texts, context))
+        told = texts, topic.weights, text, topic.turns, found.characters, found.turns, found.tools
         read = self._read
-        pieces: int = self._encoder.remembering(
-            lambda memo: read(texts, topic.weights, text, topic.turns, characters, turns, tools, memo, out)
-        )
+        pieces: int = self._encoder.remembering(lambda memo: read(*told, memo, out))
         return pieces
 
 
