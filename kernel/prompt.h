@@ -204,19 +204,19 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     return 1;
 }
 
-/* The embedding of these pieces; `plain` says whether none is of the lexicon. 0 with an exception. */
-static int embedded(const Table *table, Ids *ids, float *out, Room *room, int *plain)
+/* The embedding of these pieces; `plain` is how many are not of the lexicon. 0 with an exception. */
+static int embedded(const Table *table, Ids *ids, float *out, Room *room, long *plain)
 {
     float *weights = NULL;
-    *plain = 1;
+    *plain = 0;
     for (long i = 0; i < ids->count; i++) {
         if (ids->ids[i] < 0 || ids->ids[i] - table->tokens >= table->entries + table->hashes) {
             PyErr_SetString(PyExc_ValueError, "there is no such piece");
             return 0;
         }
-        *plain &= ids->ids[i] < table->tokens;
+        *plain += ids->ids[i] < table->tokens;
     }
-    if (!*plain && !expanded(table, ids, &weights, room))
+    if (*plain < ids->count && !expanded(table, ids, &weights, room))
         return 0;
     arithmetic->embed(table, ids->ids, weights, ids->count, out);
     return 1;
@@ -236,7 +236,8 @@ static PyObject *table_embed(PyObject *object, PyObject *const *arguments, Py_ss
     double on_stack[6000];
     Room room = {(char *)on_stack, sizeof on_stack, 0, 0, {NULL}};
     Ids ids = {NULL, (long)(numbers.len / 8), 0};
-    int plain, done = (ids.ids = room_for(&room, (size_t)numbers.len + 8)) != NULL;
+    long plain;
+    int done = (ids.ids = room_for(&room, (size_t)numbers.len + 8)) != NULL;
     if (done) {
         memcpy(ids.ids, numbers.buf, (size_t)ids.count * 8);
         done = embedded(table, &ids, out.buf, &room, &plain);
@@ -386,8 +387,7 @@ static PyObject *read_prompt(const Prompts *prompts, PyObject *const *arguments,
     float of_one[MOST_EMBEDDED], of_grams[MOST_COLUMNS];
     Points points = {NULL, 0, 0, 0}, clipped;
     Ids ids;
-    int plain = 1;
-    long pieces = 0;
+    long pieces = 0, plain = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *text = PyTuple_GetItem(texts, i);
         double weight = count > 1 ? PyFloat_AsDouble(PyTuple_GetItem(weights, i)) : 1.0;
@@ -432,12 +432,12 @@ static PyObject *read_prompt(const Prompts *prompts, PyObject *const *arguments,
         double context[4] = {log1p(numbers[0]), log1p(numbers[1]), numbers[2], log1p((double)count)};
         arithmetic->read(prompts->reading, out, context, of_grams, out + prompts->dense);
     }
-    return PyLong_FromSsize_t(plain ? pieces : -1);
+    return PyLong_FromSsize_t(plain == pieces ? pieces : -1 - plain);
 }
 
 /* read(texts, weights, texts joined by line breaks, human turns, characters, turns, has tools, memo, out float32
- *      (width,)) -> the number of pieces of the newest text, -1 where it has entries of the lexicon, or the list of the
- *      words that only the tokenizer or the lexicon can read and that are not in `memo`
+ *      (width,)) -> the number of pieces of the newest text; where some are entries of the lexicon, minus one and minus the number of
+ *      the others; or the list of the words that only the tokenizer or the lexicon can read and that are not in `memo`
  */
 static PyObject *prompts_read(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
 {

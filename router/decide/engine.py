@@ -101,18 +101,29 @@ def decide(
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = requirements_of(features, catalog, is_batch=request_context.is_batch)
     required = [
-        *among(DISPATCHABLE, catalog, catalog.withheld),
-        *among(TRIED, catalog, catalog.untried),
-        *among(AVAILABLE, catalog, request_context.unavailable),
-        *among(HIDDEN, catalog, request_context.hidden),
+        *among(
+            catalog,
+            (DISPATCHABLE, catalog.withheld),
+            (TRIED, catalog.untried),
+            (AVAILABLE, request_context.unavailable),
+            (HIDDEN, request_context.hidden),
+        ),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
-        *_evaluated([each for each in words if not each.is_wanted], inputs),
     ]
-    requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
-    remaining, relaxed = _relaxed(required, requested, policy)
-    wanted, unmet = _met([*required, *remaining], _evaluated([each for each in words if each.is_wanted], inputs))
-    results = [*required, *remaining, *wanted]
+    # Most requests have neither words nor limits.
+    if words:
+        required += _evaluated([each for each in words if not each.is_wanted], inputs)
+    remaining: list[LimitResult] = []
+    relaxed: tuple[str, ...] = ()
+    if combined.limits:
+        lenient = policy.unknown == "allow"
+        requested = [evaluate(limit, inputs, unknown_passes=lenient) for limit in combined.limits]
+        remaining, relaxed = _relaxed(required, requested, policy)
+    results, unmet = [*required, *remaining], ()
+    if words:
+        wanted, unmet = _met(results, _evaluated([each for each in words if each.is_wanted], inputs))
+        results += wanted
     named = _named_plans(policy, request_context, plans)
     rows = None
     if named:
@@ -121,7 +132,9 @@ def decide(
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
-    rejected: Mask = functools.reduce(np.logical_or, [result.fails for result in results])
+    rejected = results[0].fails
+    for result in results[1:]:
+        rejected = rejected | result.fails
     trial = Trial(catalog, results, request_context.canaries) if catalog.canaries else None
     if trial is not None:
         # The results stay as they are.
@@ -129,7 +142,8 @@ def decide(
         if rejected.all():
             trial.admit(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    if np.count_nonzero(rejected) == len(rejected):
+    candidates = len(rejected) - int(np.count_nonzero(rejected))
+    if not candidates:
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
@@ -142,7 +156,7 @@ def decide(
     keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
     current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
     evaluation = _guard_evaluation(policy, inputs, scores.totals, forecast.novelty, current, features.dependence)
-    guard, order = NO_GUARD, Order(score, rejected, best=scores.best)
+    guard, order = NO_GUARD, Order(score, rejected, None, scores.best, candidates)
     pick: Pick = functools.partial(best_of, score)
     if evaluation is not None:
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
@@ -166,7 +180,7 @@ def decide(
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
-        flags=str(flags),
+        flags=str(flags) if flags.limits or flags.goals else "",
         binding=() if len(order) == len(score) else _binding(results, chosen, pick),
         relaxed=(*relaxed, *unmet),
         guard=guard,
@@ -319,7 +333,7 @@ def _guarded(
     comparison = evaluation.compare(rejected, order.ahead.item(0), scores.safest)
     guard = evaluation.explain(comparison, ids, missing)
     if guard.state == "held":
-        order = Order(evaluation.score, rejected, comparison.default, scores.best)
+        order = Order(evaluation.score, rejected, comparison.default, scores.best, len(order))
     return guard, evaluation.choose, order
 
 

@@ -70,13 +70,18 @@ class Order:
     """The positions of the candidates, best first, of which all are sorted only where all are read."""
 
     def __init__(
-        self, score: Doubles, rejected: Mask, first: int | None = None, best: Indices | None = None
+        self,
+        score: Doubles,
+        rejected: Mask,
+        first: int | None = None,
+        best: Indices | None = None,
+        size: int | None = None,
     ) -> None:
         """`first` is the position of the candidate that goes before all others, None where the best one does. `best`
-        are the first ones by their score, where they are known.
+        are the first ones by their score, and `size` how many there are, where that is known.
         """
         self._score, self._rejected, self._first = score, rejected, first
-        self._size = len(rejected) - int(np.count_nonzero(rejected))
+        self._size = len(rejected) - int(np.count_nonzero(rejected)) if size is None else size
         self._ahead = None if best is None else self._begun(best)
         self._whole: Indices | None = None
 
