@@ -5,52 +5,115 @@
 /* sums[c] = x[0] * matrix[0][c] + x[1] * matrix[1][c] …, in this order; `columns` is a multiple of four. Matrices of
  * float32, which are exact in float64, take half of the cache.
  */
-#define IN_ORDER(name, number, four)                                                                   \
-    static void ISA(name)(const double *x, const number *matrix, long rows, long columns, double *sums) \
+#define IN_ORDER(name, number, WIDEN)                                                                  \
+    static void ISA(name)(const double *x, const number *matrix, long rows, long columns, double *sums)\
     {                                                                                                  \
         long column = 0;                                                                               \
         for (; column + 32 <= columns; column += 32) {                                                 \
-            double4 a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};            \
+            double4 numbers, a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};   \
             const number *row = matrix + column;                                                       \
             for (long i = 0; i < rows; i++, row += columns) {                                          \
                 double4 factor = ALL4(x[i]);                                                           \
-                const four *numbers = (const four *)row;                                               \
-                a += factor * __builtin_convertvector(numbers[0], double4);                            \
-                b += factor * __builtin_convertvector(numbers[1], double4);                            \
-                c += factor * __builtin_convertvector(numbers[2], double4);                            \
-                d += factor * __builtin_convertvector(numbers[3], double4);                            \
-                e += factor * __builtin_convertvector(numbers[4], double4);                            \
-                f += factor * __builtin_convertvector(numbers[5], double4);                            \
-                g += factor * __builtin_convertvector(numbers[6], double4);                            \
-                h += factor * __builtin_convertvector(numbers[7], double4);                            \
+                WIDEN(numbers, row + 0);                                                               \
+                a += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 4);                                                               \
+                b += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 8);                                                               \
+                c += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 12);                                                              \
+                d += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 16);                                                              \
+                e += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 20);                                                              \
+                f += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 24);                                                              \
+                g += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 28);                                                              \
+                h += factor * numbers;                                                                 \
             }                                                                                          \
-            double4_at *sum = (double4_at *)(sums + column);                                           \
-            sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d, sum[4] = e, sum[5] = f, sum[6] = g, sum[7] = h; \
+            STORE4(sums + column + 0, a);                                                              \
+            STORE4(sums + column + 4, b);                                                              \
+            STORE4(sums + column + 8, c);                                                              \
+            STORE4(sums + column + 12, d);                                                             \
+            STORE4(sums + column + 16, e);                                                             \
+            STORE4(sums + column + 20, f);                                                             \
+            STORE4(sums + column + 24, g);                                                             \
+            STORE4(sums + column + 28, h);                                                             \
         }                                                                                              \
         for (; column + 16 <= columns; column += 16) {                                                 \
-            double4 a = {0}, b = {0}, c = {0}, d = {0};                                                \
+            double4 numbers, a = {0}, b = {0}, c = {0}, d = {0};                                       \
             const number *row = matrix + column;                                                       \
             for (long i = 0; i < rows; i++, row += columns) {                                          \
                 double4 factor = ALL4(x[i]);                                                           \
-                const four *numbers = (const four *)row;                                               \
-                a += factor * __builtin_convertvector(numbers[0], double4);                            \
-                b += factor * __builtin_convertvector(numbers[1], double4);                            \
-                c += factor * __builtin_convertvector(numbers[2], double4);                            \
-                d += factor * __builtin_convertvector(numbers[3], double4);                            \
+                WIDEN(numbers, row + 0);                                                               \
+                a += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 4);                                                               \
+                b += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 8);                                                               \
+                c += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 12);                                                              \
+                d += factor * numbers;                                                                 \
             }                                                                                          \
-            double4_at *sum = (double4_at *)(sums + column);                                           \
-            sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;                                            \
+            STORE4(sums + column + 0, a);                                                              \
+            STORE4(sums + column + 4, b);                                                              \
+            STORE4(sums + column + 8, c);                                                              \
+            STORE4(sums + column + 12, d);                                                             \
         }                                                                                              \
-        for (; column < columns; column += 4) {                                                        \
-            double4 lanes = {0};                                                                       \
-            for (long i = 0; i < rows; i++)                                                            \
-                lanes += ALL4(x[i]) * __builtin_convertvector(*(const four *)(matrix + i * columns + column), double4); \
-            STORE4(sums + column, lanes);                                                              \
+        for (; column + 12 <= columns; column += 12) {                                                 \
+            double4 numbers, a = {0}, b = {0}, c = {0};                                                \
+            const number *row = matrix + column;                                                       \
+            for (long i = 0; i < rows; i++, row += columns) {                                          \
+                double4 factor = ALL4(x[i]);                                                           \
+                WIDEN(numbers, row + 0);                                                               \
+                a += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 4);                                                               \
+                b += factor * numbers;                                                                 \
+                WIDEN(numbers, row + 8);                                                               \
+                c += factor * numbers;                                                                 \
+            }                                                                                          \
+            STORE4(sums + column + 0, a);                                                              \
+            STORE4(sums + column + 4, b);                                                              \
+            STORE4(sums + column + 8, c);                                                              \
+        }                                                                                              \
+        for (; column + 4 <= columns; column += 4) {                                                   \
+            double4 numbers, a = {0};                                                                  \
+            const number *row = matrix + column;                                                       \
+            for (long i = 0; i < rows; i++, row += columns) {                                          \
+                double4 factor = ALL4(x[i]);                                                           \
+                WIDEN(numbers, row + 0);                                                               \
+                a += factor * numbers;                                                                 \
+            }                                                                                          \
+            STORE4(sums + column + 0, a);                                                              \
         }                                                                                              \
     }
-IN_ORDER(in_order, double, double4_at)
-IN_ORDER(in_order_of_floats, float, float4_at)
+IN_ORDER(in_order, double, LOAD4)
+IN_ORDER(in_order_of_floats, float, WIDEN4)
 #undef IN_ORDER
+
+/* The products of up to PRODUCTS rows and a vector, whose sums fit into 32 bits. */
+static void ISA(products)(const int8_t *rows, const int16_t *vector, long count, long columns, int32_t *sums)
+{
+    long column = 0;
+    memset(sums, 0, (size_t)count * sizeof *sums);
+#if IS_AVX2
+    if (count == PRODUCTS) {
+        __m256i lanes[PRODUCTS] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (; column + 16 <= columns; column += 16) {
+            __m256i factors = _mm256_loadu_si256((const __m256i *)(vector + column));
+            for (int i = 0; i < PRODUCTS; i++) {
+                __m128i row = _mm_loadu_si128((const __m128i *)(rows + i * columns + column));
+                lanes[i] = _mm256_add_epi32(lanes[i], _mm256_madd_epi16(_mm256_cvtepi8_epi16(row), factors));
+            }
+        }
+        __m256i pairs = _mm256_hadd_epi32(lanes[0], lanes[1]), others = _mm256_hadd_epi32(lanes[2], lanes[3]);
+        pairs = _mm256_hadd_epi32(pairs, others);
+        _mm_storeu_si128((__m128i *)sums, _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
+    }
+#endif
+    for (long i = 0; i < count; i++)
+        for (long j = column; j < columns; j++)
+            sums[i] += rows[i * columns + j] * vector[j];
+}
 
 /* The cosines of an embedding, less the centre, with all landmarks: every sum of products of integers is exact. */
 static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double *out)
@@ -76,12 +139,12 @@ static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double
         /* Only what is no number is beyond. */
         integers[i] = (int16_t)(level >= -127.0f && level <= 127.0f ? level : 0.0f);
     }
-    for (long i = 0; i < landmarks->count; i++) {
-        const int8_t *row = landmarks->integers + i * embedded;
-        int32_t sum = 0;
-        for (long j = 0; j < embedded; j++)
-            sum += (int16_t)row[j] * integers[j];
-        out[i] = (double)(float)sum * ((double)step * (double)landmarks->scale[i]);
+    for (long i = 0; i < landmarks->count; i += PRODUCTS) {
+        int32_t sums[PRODUCTS];
+        long here = landmarks->count - i < PRODUCTS ? landmarks->count - i : PRODUCTS;
+        ISA(products)(landmarks->integers + i * embedded, integers, here, embedded, sums);
+        for (long j = 0; j < here; j++)
+            out[i + j] = (double)(float)sums[j] * ((double)step * (double)landmarks->scale[i + j]);
     }
 }
 

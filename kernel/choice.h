@@ -12,6 +12,24 @@ static int has_form(PyObject *object, Py_buffer *buffer, char kind, Py_ssize_t c
     return 0;
 }
 
+/* The weighted loss and the cost in units of a mistake's, one after the other in `out`; returns whether all is known. */
+static int losses_and_shares(const double *quality, const double *usd, Py_ssize_t count, double weight, double mistake,
+                             double *restrict out)
+{
+    double *restrict share = out + count;
+    int64_t unknown = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double lost = 1.0 - quality[i];
+        out[i] = (lost < 1.0 ? lost : 1.0) * weight;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double scaled = usd[i] / mistake * 1e9;
+        unknown |= !(scaled >= 0.0 && scaled < 0x1p51);
+        share[i] = ((scaled + ROUNDS) - ROUNDS) / 1e9;
+    }
+    return !unknown;
+}
+
 /* loss_and_cost(quality (n,), cost in USD (n,), weight of the loss, USD of a mistake, out (2, n)) -> whether all is
  * known: what is not is assumed elsewhere. */
 static PyObject *loss_and_cost(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
@@ -29,25 +47,24 @@ static PyObject *loss_and_cost(PyObject *module, PyObject *const *arguments, Py_
     Py_ssize_t count = quality.len / 8;
     if (has_form(arguments[1], &cost, 'd', count, 0)) {
         if (has_form(arguments[4], &out, 'd', 2 * count, PyBUF_WRITABLE)) {
-            const double *of_quality = quality.buf, *usd = cost.buf;
-            double *restrict loss = out.buf, *restrict share = loss + count;
-            int64_t unknown = 0;
-            for (Py_ssize_t i = 0; i < count; i++) {
-                double lost = 1.0 - of_quality[i];
-                loss[i] = (lost < 1.0 ? lost : 1.0) * weight;
-            }
-            for (Py_ssize_t i = 0; i < count; i++) {
-                double scaled = usd[i] / mistake * 1e9;
-                unknown |= !(scaled >= 0.0 && scaled < 0x1p51);
-                share[i] = ((scaled + ROUNDS) - ROUNDS) / 1e9;
-            }
-            done = !unknown;
+            done = losses_and_shares(quality.buf, cost.buf, count, weight, mistake, out.buf);
             PyBuffer_Release(&out);
         }
         PyBuffer_Release(&cost);
     }
     PyBuffer_Release(&quality);
     return PyBool_FromLong(done);
+}
+
+/* The weighted loss on an average prompt, and the deviation of that on this one. */
+static void begin_totals(const double *mean, const double *deviation, Py_ssize_t count, double weight,
+                         double *restrict uncertainty, double *restrict safe)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double lost = 1.0 - mean[i];
+        safe[i] = (lost < 1.0 ? lost : 1.0) * weight;
+        uncertainty[i] = (deviation[i] < 0.5 ? deviation[i] : 0.5) * weight;
+    }
 }
 
 /* totals(parts (n,) …: tuple, mean quality (n,), independent deviation (n,), weight of the loss, out (3, n)) -> whether
@@ -72,13 +89,8 @@ static PyObject *totals(PyObject *module, PyObject *const *arguments, Py_ssize_t
     Py_ssize_t count = mean.len / 8;
     if (has_form(arguments[2], &deviation, 'd', count, 0)) {
         if (has_form(arguments[4], &out, 'd', 3 * count, PyBUF_WRITABLE)) {
-            const double *of_mean = mean.buf, *own = deviation.buf;
             double *restrict score = out.buf, *restrict uncertainty = score + count, *restrict safe = score + 2 * count;
-            for (Py_ssize_t i = 0; i < count; i++) {
-                double lost = 1.0 - of_mean[i];
-                safe[i] = (lost < 1.0 ? lost : 1.0) * weight;
-                uncertainty[i] = (own[i] < 0.5 ? own[i] : 0.5) * weight;
-            }
+            begin_totals(mean.buf, deviation.buf, count, weight, uncertainty, safe);
             done = 1;
             for (Py_ssize_t number = 0; done && number < parts; number++) {
                 if (!(done = has_form(PyTuple_GetItem(arguments[0], number), &part, 'd', count, 0)))
@@ -157,6 +169,76 @@ static PyObject *first_of(PyObject *module, PyObject *const *arguments, Py_ssize
         PyBuffer_Release(&rejected);
     }
     PyBuffer_Release(&values);
+    return found < 0 ? none() : PyLong_FromSsize_t(found);
+}
+
+/* What choose() is given: arrays of the cards, and where it writes. */
+enum { CHOICE_QUALITY, CHOICE_COST, CHOICE_MEAN, CHOICE_DEVIATION, CHOICE_ARRAYS };
+
+/* choose((quality, cost in USD, mean quality, independent deviation, each (n,)), parts after loss and cost (n,) …: tuple,
+ *        weight of the loss, USD of a mistake, rejected bool (n,), out (5, n), positions int64 (1 to MOST_RANKED + 1,))
+ * -> how many positions of the best cards were written, as by first_of(), of which the last place of the array is not
+ * one: that is of the card with the least safe score. None where a cost is unknown or the arrays have another form.
+ * `out` has loss, cost, score, uncertainty and safe score, as by loss_and_cost() and totals(). */
+static PyObject *choose(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    (void)module;
+    if (!has_arguments(given, 7))
+        return NULL;
+    double weight = PyFloat_AsDouble(arguments[2]), mistake = PyFloat_AsDouble(arguments[3]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!is_a(arguments[0], TUPLE) || PyTuple_Size(arguments[0]) != CHOICE_ARRAYS || !is_a(arguments[1], TUPLE)) {
+        PyErr_SetString(PyExc_TypeError, "the forecasts are no tuple of this length, or the parts are no tuple");
+        return NULL;
+    }
+    Py_buffer buffers[CHOICE_ARRAYS + 3], part;
+    Py_ssize_t count = -1, found = -1, parts = PyTuple_Size(arguments[1]);
+    int got = 0, fits = 1;
+    for (int i = 0; fits && i < CHOICE_ARRAYS; i++) {
+        fits = has_form(PyTuple_GetItem(arguments[0], i), &buffers[got], 'd', count, 0) && ++got;
+        if (fits)
+            count = buffers[0].len / 8;
+    }
+    fits = fits && has_form(arguments[4], &buffers[got], '?', count, 0) && ++got;
+    fits = fits && has_form(arguments[5], &buffers[got], 'd', 5 * count, PyBUF_WRITABLE) && ++got;
+    fits = fits && has_form(arguments[6], &buffers[got], 'q', -1, PyBUF_WRITABLE) && ++got;
+    if (fits) {
+        const unsigned char *rejected = buffers[CHOICE_ARRAYS].buf;
+        double *restrict loss = buffers[CHOICE_ARRAYS + 1].buf, *restrict score = loss + 2 * count;
+        double *restrict uncertainty = score + count, *restrict safe = score + 2 * count, kept[MOST_RANKED];
+        int64_t *positions = buffers[CHOICE_ARRAYS + 2].buf;
+        Py_ssize_t room = buffers[CHOICE_ARRAYS + 2].len / 8 - 1;
+        fits = room >= 0 && room <= MOST_RANKED &&
+               losses_and_shares(buffers[CHOICE_QUALITY].buf, buffers[CHOICE_COST].buf, count, weight, mistake, loss);
+        if (fits) {
+            const double *share = loss + count;
+            begin_totals(buffers[CHOICE_MEAN].buf, buffers[CHOICE_DEVIATION].buf, count, weight, uncertainty, safe);
+            for (Py_ssize_t i = 0; i < count; i++) {
+                score[i] = loss[i] + share[i];
+                safe[i] += share[i];
+            }
+            for (Py_ssize_t number = 0; fits && number < parts; number++) {
+                if (!(fits = has_form(PyTuple_GetItem(arguments[1], number), &part, 'd', count, 0)))
+                    break;
+                const double *values = part.buf;
+                for (Py_ssize_t i = 0; i < count; i++) {
+                    score[i] += values[i];
+                    safe[i] += values[i];
+                }
+                PyBuffer_Release(&part);
+            }
+        }
+        if (fits) {
+            for (Py_ssize_t i = 0; i < count; i++)
+                safe[i] += uncertainty[i];
+            if (!least_of(safe, rejected, (long)count, 1, positions + room, kept))
+                positions[room] = -1;
+            found = least_of(score, rejected, (long)count, (long)room, positions, kept);
+        }
+    }
+    for (int i = 0; i < got; i++)
+        PyBuffer_Release(&buffers[i]);
     return found < 0 ? none() : PyLong_FromSsize_t(found);
 }
 

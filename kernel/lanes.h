@@ -16,6 +16,8 @@ typedef int64_t long4 __attribute__((vector_size(32)));
 typedef float float8 __attribute__((vector_size(32)));
 typedef uint32_t uint32x8 __attribute__((vector_size(32)));
 
+enum { PRODUCTS = 4 };
+
 /* The greatest numbers of columns and terms that have buffers on the stack; binding checks them. */
 enum { MOST_EMBEDDED = 1024, MOST_REGRESSORS = 4096, MOST_COLUMNS = 256, MOST_TERMS = 128 };
 
@@ -24,6 +26,12 @@ typedef double double4_at __attribute__((vector_size(32), aligned(8), may_alias)
 typedef float float4_at __attribute__((vector_size(16), aligned(4), may_alias));
 #define LOAD4(to, from) ((to) = *(const double4_at *)(from))
 #define STORE4(to, from) (*(double4_at *)(to) = (from))
+/* As doubles. What gcc makes of the conversion goes through memory, where there is an instruction for all four. */
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+#define WIDENED_BY_AVX2(to, from) ((to) = (double4)_mm256_cvtps_pd(_mm_loadu_ps((const float *)(from))))
+#define WIDENED(to, from) ((to) = __builtin_convertvector(*(const float4_at *)(from), double4))
 #define ALL4(x) ((double4){(x), (x), (x), (x)})
 #define CHOOSE4(mask, one, other) ((double4)(((long4)(one) & (mask)) | ((long4)(other) & ~(mask))))
 /* As np.minimum and np.maximum: a NaN stays. */

@@ -12,9 +12,13 @@
 #endif
 
 #define ISA(name) name##_baseline
+#define IS_AVX2 0
+#define WIDEN4 WIDENED
 #include "arithmetic.h"
 #include "batches.h"
 #undef ISA
+#undef IS_AVX2
+#undef WIDEN4
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define HAS_AVX2 1
@@ -25,9 +29,13 @@
 #pragma GCC target("avx2")
 #endif
 #define ISA(name) name##_avx2
+#define IS_AVX2 1
+#define WIDEN4 WIDENED_BY_AVX2
 #include "arithmetic.h"
 #include "batches.h"
 #undef ISA
+#undef IS_AVX2
+#undef WIDEN4
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -941,6 +949,7 @@ static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
                                   FUNCTION(loss_and_cost),
                                   FUNCTION(totals),
                                   FUNCTION(first_of),
+                                  FUNCTION(choose),
                                   FUNCTION(cascade),
                                   {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};

@@ -150,11 +150,11 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     long words = 0, rest = 0;
     size_t tokens = (size_t)table->tokens;
     double *sums = room_for(room, tokens * sizeof *sums);
-    uint8_t *seen = room_for(room, tokens);
+    uint8_t *seen = room_for(room, tokens + 8);
     if (sums == NULL || seen == NULL)
         return 0;
-    memset(sums, 0, tokens * sizeof *sums);
-    memset(seen, 0, tokens);
+    /* The sums are set to zero where they are used: most are not. */
+    memset(seen, 0, tokens + 8);
     for (long i = 0; i < ids->count; i++) {
         if (ids->ids[i] < table->tokens) {
             words++;
@@ -163,6 +163,8 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
         int64_t entry = ids->ids[i] - table->tokens;
         for (long j = 0; entry < table->entries && j < table->of_entry; j++) {
             uint16_t token = table->entry_tokens[entry * table->of_entry + j];
+            if (!seen[token])
+                sums[token] = 0.0;
             sums[token] += (double)((float)table->entry_weights[entry * table->of_entry + j] * (1.0f / 255.0f));
             rest += !seen[token];
             seen[token] = 1;
@@ -175,6 +177,8 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
             if (hash < 0)
                 continue;
             int64_t token = table->first_hashed + (other ? hash * 2654435761 / table->hashes : hash) % table->hashed;
+            if (!seen[token])
+                sums[token] = 0.0;
             sums[token] += other ? -0.5 : 0.5;
             rest += !seen[token];
             seen[token] = 1;
@@ -186,9 +190,13 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     for (long i = 0; i < ids->count; i++)
         if (ids->ids[i] < table->tokens)
             all[at++] = ids->ids[i];
-    for (size_t token = 0; token < tokens; token++)
-        if (seen[token])
-            all[at++] = (int64_t)token;
+    for (size_t first = 0; first < tokens; first += 8) {
+        uint64_t eight;
+        memcpy(&eight, seen + first, sizeof eight);
+        for (size_t token = first; eight && token < first + 8; token++)
+            if (seen[token])
+                all[at++] = (int64_t)token;
+    }
     for (long i = 0; i < at; i++)
         (*weights)[i] = i < words ? 1.0f : (float)sums[all[i]];
     ids->ids = all;
@@ -196,19 +204,19 @@ static int expanded(const Table *table, Ids *ids, float **weights, Room *room)
     return 1;
 }
 
-/* The embedding of these pieces; `plain` says whether none is of the lexicon. 0 with an exception. */
-static int embedded(const Table *table, Ids *ids, float *out, Room *room, int *plain)
+/* The embedding of these pieces; `plain` is how many are not of the lexicon. 0 with an exception. */
+static int embedded(const Table *table, Ids *ids, float *out, Room *room, long *plain)
 {
     float *weights = NULL;
-    *plain = 1;
+    *plain = 0;
     for (long i = 0; i < ids->count; i++) {
         if (ids->ids[i] < 0 || ids->ids[i] - table->tokens >= table->entries + table->hashes) {
             PyErr_SetString(PyExc_ValueError, "there is no such piece");
             return 0;
         }
-        *plain &= ids->ids[i] < table->tokens;
+        *plain += ids->ids[i] < table->tokens;
     }
-    if (!*plain && !expanded(table, ids, &weights, room))
+    if (*plain < ids->count && !expanded(table, ids, &weights, room))
         return 0;
     arithmetic->embed(table, ids->ids, weights, ids->count, out);
     return 1;
@@ -228,7 +236,8 @@ static PyObject *table_embed(PyObject *object, PyObject *const *arguments, Py_ss
     double on_stack[6000];
     Room room = {(char *)on_stack, sizeof on_stack, 0, 0, {NULL}};
     Ids ids = {NULL, (long)(numbers.len / 8), 0};
-    int plain, done = (ids.ids = room_for(&room, (size_t)numbers.len + 8)) != NULL;
+    long plain;
+    int done = (ids.ids = room_for(&room, (size_t)numbers.len + 8)) != NULL;
     if (done) {
         memcpy(ids.ids, numbers.buf, (size_t)ids.count * 8);
         done = embedded(table, &ids, out.buf, &room, &plain);
@@ -378,8 +387,7 @@ static PyObject *read_prompt(const Prompts *prompts, PyObject *const *arguments,
     float of_one[MOST_EMBEDDED], of_grams[MOST_COLUMNS];
     Points points = {NULL, 0, 0, 0}, clipped;
     Ids ids;
-    int plain = 1;
-    long pieces = 0;
+    long pieces = 0, plain = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *text = PyTuple_GetItem(texts, i);
         double weight = count > 1 ? PyFloat_AsDouble(PyTuple_GetItem(weights, i)) : 1.0;
@@ -424,12 +432,12 @@ static PyObject *read_prompt(const Prompts *prompts, PyObject *const *arguments,
         double context[4] = {log1p(numbers[0]), log1p(numbers[1]), numbers[2], log1p((double)count)};
         arithmetic->read(prompts->reading, out, context, of_grams, out + prompts->dense);
     }
-    return PyLong_FromSsize_t(plain ? pieces : -1);
+    return PyLong_FromSsize_t(plain == pieces ? pieces : -1 - plain);
 }
 
 /* read(texts, weights, texts joined by line breaks, human turns, characters, turns, has tools, memo, out float32
- *      (width,)) -> the number of pieces of the newest text, -1 where it has entries of the lexicon, or the list of the
- *      words that only the tokenizer or the lexicon can read and that are not in `memo`
+ *      (width,)) -> the number of pieces of the newest text; where some are entries of the lexicon, minus one and minus the number of
+ *      the others; or the list of the words that only the tokenizer or the lexicon can read and that are not in `memo`
  */
 static PyObject *prompts_read(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
 {

@@ -21,7 +21,7 @@ from router.decide.fallbacks import fallbacks_among, fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import assumptions, loss_weight, parts_of
-from router.decide.guard import GuardEvaluation, GuardRule, Totals, totals_of
+from router.decide.guard import GuardEvaluation, GuardRule, Scores, Totals, scores_of, totals_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans, SelectedPlans
@@ -97,31 +97,44 @@ def decide(
     not let clients set, and NoCandidateError where no card passes every limit.
     """
     _check_overrides(policy, flags)
-    combined = policy.flags.overridden_by(flags)
+    combined = policy.flags.overridden_by(flags) if flags.limits or flags.goals else policy.flags
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = requirements_of(features, catalog, is_batch=request_context.is_batch)
     required = [
-        *among(DISPATCHABLE, catalog, catalog.withheld),
-        *among(TRIED, catalog, catalog.untried),
-        *among(AVAILABLE, catalog, request_context.unavailable),
-        *among(HIDDEN, catalog, request_context.hidden),
+        *among(
+            catalog,
+            (DISPATCHABLE, catalog.withheld),
+            (TRIED, catalog.untried),
+            (AVAILABLE, request_context.unavailable),
+            (HIDDEN, request_context.hidden),
+        ),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
-        *_evaluated([each for each in words if not each.is_wanted], inputs),
     ]
-    requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
-    remaining, relaxed = _relaxed(required, requested, policy)
-    wanted, unmet = _met([*required, *remaining], _evaluated([each for each in words if each.is_wanted], inputs))
-    results = [*required, *remaining, *wanted]
-    parts = parts_of(inputs, combined.goals, policy.mistake_usd)
+    # Most requests have neither words nor limits.
+    if words:
+        required += _evaluated([each for each in words if not each.is_wanted], inputs)
+    remaining: list[LimitResult] = []
+    relaxed: tuple[str, ...] = ()
+    if combined.limits:
+        lenient = policy.unknown == "allow"
+        requested = [evaluate(limit, inputs, unknown_passes=lenient) for limit in combined.limits]
+        remaining, relaxed = _relaxed(required, requested, policy)
+    results, unmet = [*required, *remaining], ()
+    if words:
+        wanted, unmet = _met(results, _evaluated([each for each in words if each.is_wanted], inputs))
+        results += wanted
     named = _named_plans(policy, request_context, plans)
     rows = None
     if named:
+        parts = parts_of(inputs, combined.goals, policy.mistake_usd)
         rows = _plan_rows(plans.selected(named), features, inputs, policy, combined, results, parts, request_context)
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
-    rejected: Mask = functools.reduce(np.logical_or, [result.fails for result in results])
+    rejected = results[0].fails
+    for result in results[1:]:
+        rejected = rejected | result.fails
     trial = Trial(catalog, results, request_context.canaries) if catalog.canaries else None
     if trial is not None:
         # The results stay as they are.
@@ -129,21 +142,25 @@ def decide(
         if rejected.all():
             trial.admit(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    if np.count_nonzero(rejected) == len(rejected):
+    candidates = len(rejected) - int(np.count_nonzero(rejected))
+    if not candidates:
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
         raise NoCandidateError(explain_empty(results, _fails(results), inputs, rejections, advice))
-    totals = totals_of(parts, forecast, loss_weight(combined.goals))
-    score, ids = totals.score, catalog.ids if rows is None else rows.ids
+    if rows is None:
+        scores = scores_of(inputs, combined.goals, policy.mistake_usd, rejected)
+    else:
+        scores = Scores(parts, totals_of(parts, forecast, loss_weight(combined.goals)))
+    parts, score, ids = scores.parts, scores.totals.score, catalog.ids if rows is None else rows.ids
     keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
     current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
-    evaluation = _guard_evaluation(policy, inputs, totals, forecast.novelty, current, features.dependence)
-    guard, order = NO_GUARD, Order(score, rejected)
+    evaluation = _guard_evaluation(policy, inputs, scores.totals, forecast.novelty, current, features.dependence)
+    guard, order = NO_GUARD, Order(score, rejected, None, scores.best, candidates)
     pick: Pick = functools.partial(best_of, score)
     if evaluation is not None:
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
-        guard, pick, order = _guarded(evaluation, order, rejected, ids, missing)
+        guard, pick, order = _guarded(evaluation, order, scores, rejected, ids, missing)
     chosen = order.ahead.item(0)
     canary, exploration = None, None
     if trial is not None:
@@ -163,7 +180,7 @@ def decide(
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
-        flags=str(flags),
+        flags=str(flags) if flags.limits or flags.goals else "",
         binding=() if len(order) == len(score) else _binding(results, chosen, pick),
         relaxed=(*relaxed, *unmet),
         guard=guard,
@@ -310,13 +327,13 @@ def _guard_evaluation(
 
 
 def _guarded(
-    evaluation: GuardEvaluation, order: Order, rejected: Mask, ids: Sequence[str], missing: str
+    evaluation: GuardEvaluation, order: Order, scores: Scores, rejected: Mask, ids: Sequence[str], missing: str
 ) -> tuple[Guard, Pick, Order]:
     """What the guard did, how it chooses, and the order of the candidates with the one that answers first."""
-    comparison = evaluation.compare(rejected)
+    comparison = evaluation.compare(rejected, order.ahead.item(0), scores.safest)
     guard = evaluation.explain(comparison, ids, missing)
     if guard.state == "held":
-        order = Order(evaluation.score, rejected, first=comparison.default)
+        order = Order(evaluation.score, rejected, comparison.default, scores.best, len(order))
     return guard, evaluation.choose, order
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TypeVar
-from weakref import WeakKeyDictionary
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
+from router.decide.fields import once
 from router.decide.ranking import Order
 from router.types import Indices, Mask
 
@@ -41,15 +41,14 @@ def fallbacks_among(
     for a card with more context where `needed_tokens` come near that of the first. None where it takes more than this
     beginning of an order that is not `is_whole`.
     """
-    facts = _SHARED.get(catalog)
-    if facts is None:
-        facts = _SHARED[catalog] = _Shared(catalog)
-    first = int(order[0])
+    facts = once(catalog, "shared", lambda: _Shared(catalog))
+    first = order.item(0)
     picked, after = facts.next_servers(order, count)
     if len(picked) < count and not is_whole:
         return None
     elsewhere, others = facts.elsewhere(first), facts.others(first)
-    demands = [elsewhere, others]
+    # Where no card at all meets a demand, there is none to look for.
+    demands = [demand.meets for demand in (elsewhere, others) if demand.is_met]
     context_tokens = catalog[first].context_tokens
     if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
         demands.append(~(facts.context_tokens <= context_tokens))
@@ -66,8 +65,15 @@ def fallbacks_among(
             places[picked[kept]] = place
     chosen = [*picked[:kept], *sorted(picked[kept:], key=places.__getitem__)]
     # The sort is stable.
-    chosen.sort(key=lambda card: not (others.item(card) or elsewhere.item(card)))
+    chosen.sort(key=lambda card: not (others.meets.item(card) or elsewhere.meets.item(card)))
     return tuple(catalog.ids[card] for card in chosen)
+
+
+class _Demand(NamedTuple):
+    """What a fallback should differ in: the cards that meet it, and whether there are any."""
+
+    meets: Mask
+    is_met: bool
 
 
 class _Shared:
@@ -86,13 +92,13 @@ class _Shared:
         self._elsewhere_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_elsewhere_than)
         self._others_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_others_than)
 
-    def elsewhere(self, first: int) -> Mask:
+    def elsewhere(self, first: int) -> _Demand:
         """The cards that have a server, or a key, that the card `first` has not."""
-        return self._elsewhere_than(int(self._accounts[first]))
+        return self._elsewhere_than(self._accounts.item(first))
 
-    def others(self, first: int) -> Mask:
+    def others(self, first: int) -> _Demand:
         """The cards whose weights are not those of the card `first`."""
-        return self._others_than(int(self._weights[first]))
+        return self._others_than(self._weights.item(first))
 
     def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
@@ -120,16 +126,15 @@ class _Shared:
             after += 1
         return None
 
-    def _make_elsewhere_than(self, accounts: int) -> Mask:
+    def _make_elsewhere_than(self, accounts: int) -> _Demand:
         own = self._distinct_accounts[accounts]
-        return np.array([not each <= own for each in self._distinct_accounts])[self._accounts]
+        meets = np.array([not each <= own for each in self._distinct_accounts])[self._accounts]
+        return _Demand(meets, bool(meets.any()))
 
-    def _make_others_than(self, weights: int) -> Mask:
+    def _make_others_than(self, weights: int) -> _Demand:
         own = self._distinct_weights[weights]
-        return np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
-
-
-_SHARED: WeakKeyDictionary[Catalog, _Shared] = WeakKeyDictionary()
+        meets = np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
+        return _Demand(meets, bool(meets.any()))
 
 
 def _numbered(values: Iterable[T]) -> tuple[Indices, list[T]]:

@@ -200,10 +200,14 @@ def parts_of(
         parts = {LOSS: GOALS["best"](inputs) * loss_weight(weights)}
         if mistake_usd is not None:
             parts[COST] = cost_of_mistakes(inputs, mistake_usd)
-    for goal, weight in weights.items():
-        if goal != "best" and weight:
-            parts[goal] = weight * GOALS[goal](inputs)
-    return parts
+    return parts | goal_parts(inputs, weights)
+
+
+def goal_parts(inputs: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
+    """The weight times the cost of each goal but that of the loss."""
+    return {
+        goal: weight * GOALS[goal](inputs) for goal, weight in weights.items() if goal != "best" and weight
+    }
 
 
 def _compiled_parts(inputs: DecisionInputs, weight: float, mistake_usd: float) -> dict[str, Doubles] | None:

@@ -15,10 +15,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta, Struct
 
-from router.decide.goals import LOSS, loss_of
-from router.decide.ranking import best_of
+from router.decide.fields import DecisionInputs
+from router.decide.goals import COST, LOSS, goal_parts, loss_of, loss_weight, parts_of
+from router.decide.ranking import AHEAD, best_of
 from router.perceive import kernel
-from router.types import GREATEST_STD, Doubles, Forecast, Guard, Mask
+from router.types import GREATEST_STD, Doubles, Forecast, Guard, Indices, Mask
 
 
 class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,16 +72,17 @@ class GuardEvaluation(NamedTuple):
     role: str = "default"
     kept_because: str = ""
 
-    def compare(self, rejected: Mask) -> Comparison:
-        """The best of the cards that are not `rejected` against the default card among them.
+    def compare(self, rejected: Mask, best: int | None = None, safest: int | None = None) -> Comparison:
+        """The best of the cards that are not `rejected` against the default card among them. `best` and `safest` are
+        the positions of those with the least `score` and `safe_score`, where they are known.
 
         Of the score, only the quality is uncertain; only the part of its uncertainty that cards do not share counts.
         """
-        best, default = best_of(self.score, rejected), self.stated_default
+        best, default = best_of(self.score, rejected) if best is None else best, self.stated_default
         if default is None or rejected[default]:
-            default = best_of(self.safe_score, rejected)
-        advantage = float(self.score[default] - self.score[best])
-        std = math.hypot(self.uncertainty[best], self.uncertainty[default])
+            default = best_of(self.safe_score, rejected) if safest is None else safest
+        advantage = self.score.item(default) - self.score.item(best)
+        std = math.hypot(self.uncertainty.item(best), self.uncertainty.item(default))
         return Comparison(best, default, advantage, std, confidence_of(advantage, std))
 
     def choose(self, rejected: Mask) -> int:
@@ -131,6 +133,36 @@ class Totals(NamedTuple):
     score: Doubles
     uncertainty: Doubles
     safe_score: Doubles
+
+
+class Scores(NamedTuple):
+    """The parts of scores and their totals; and where they are known, the positions of the first candidates by their
+    score, and of the one with the least `safe_score`.
+    """
+
+    parts: Mapping[str, Doubles]
+    totals: Totals
+    best: Indices | None = None
+    safest: int | None = None
+
+
+def scores_of(
+    inputs: DecisionInputs, weights: Mapping[str, float], mistake_usd: float | None, rejected: Mask
+) -> Scores:
+    """`parts_of` and `totals_of` the cards, of which some are not `rejected`."""
+    extension, forecast = kernel.extension(), inputs.forecast
+    if extension is not None and mistake_usd is not None:
+        out, positions = np.empty((5, len(rejected))), np.empty(AHEAD + 1, dtype=np.int64)
+        arrays = forecast.choice_quality, forecast.cost_usd, forecast.mean_quality, forecast.independent_std
+        of_goals = goal_parts(inputs, weights)
+        others = tuple(of_goals.values())
+        found = extension.choose(arrays, others, loss_weight(weights), mistake_usd, rejected, out, positions)
+        if found is not None:
+            loss, cost, *totals = out
+            parts = {LOSS: loss, COST: cost, **of_goals}
+            return Scores(parts, Totals(*totals), positions[:found], positions.item(AHEAD))
+    parts = parts_of(inputs, weights, mistake_usd)
+    return Scores(parts, totals_of(parts, forecast, loss_weight(weights)))
 
 
 def totals_of(parts: Mapping[str, Doubles], forecast: Forecast, weight: float) -> Totals:

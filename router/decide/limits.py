@@ -79,14 +79,16 @@ def _evaluated(limit: Limit, inputs: DecisionInputs, unknown_passes: bool) -> Li
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
 
-def among(limit: Limit, catalog: Catalog, failing: Collection[str]) -> list[LimitResult]:
-    """`limit`, which these cards fail, by their ids; none where there are no such cards."""
-    if not failing:
-        return []
+def among(catalog: Catalog, *failing: tuple[Limit, Collection[str]]) -> list[LimitResult]:
+    """Limits, each with the ids of the cards that fail it; those without such cards are left out."""
+    return [_failed_by(limit, catalog, ids) for limit, ids in failing if ids]
+
+
+def _failed_by(limit: Limit, catalog: Catalog, ids: Collection[str]) -> LimitResult:
     positions = once(catalog, "positions", lambda: {name: position for position, name in enumerate(catalog.ids)})
     fails = np.zeros(len(catalog), dtype=np.bool_)
-    fails[[positions[name] for name in failing if name in positions]] = True
-    return [LimitResult(limit, fails, np.zeros_like(fails))]
+    fails[[positions[name] for name in ids if name in positions]] = True
+    return LimitResult(limit, fails, np.zeros_like(fails))
 
 
 def meets_facts(

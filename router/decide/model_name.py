@@ -58,6 +58,7 @@ class RoutingOptions(Struct, frozen=True):
         return flags
 
 
+_AUTO = Target()
 _NO_OPTIONS = RoutingOptions()
 WILDCARD = "*"
 
@@ -81,14 +82,18 @@ class Aliases(Mapping[str, str]):
         return made
 
     def __getitem__(self, name: str) -> str:
+        if (target := self.target_of(name)) is None:
+            raise KeyError(name)
+        return target
+
+    def target_of(self, name: str) -> str | None:
+        """The target of a name; None where there is none, as for most names."""
         exact = self._exact.get(name)
         if exact is not None:
             return exact
         if self._patterns and not is_auto(name) and not is_plan(name) and name not in self._cards:
-            for pattern, target in self._patterns:
-                if pattern.match(name):
-                    return target
-        raise KeyError(name)
+            return next((target for pattern, target in self._patterns if pattern.match(name)), None)
+        return None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._exact)
@@ -124,10 +129,13 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     A body without a model asks for routing. `aliases` may be `Aliases`. Raises FieldError.
     """
     if name is None:
-        return Target()
+        return _AUTO
     if not isinstance(name, str) or not name:
         raise FieldError("model", "must be the name of a model, or `auto` for routing")
-    target = aliases.get(name, name)
+    target = aliases.target_of(name) if isinstance(aliases, Aliases) else aliases.get(name)
+    target = name if target is None else target
+    if target == "auto":
+        return _AUTO
     if is_plan(target):
         if (match := _PLAN.fullmatch(target)) is None:
             raise FieldError("model", f'is "{name}": flags belong in brackets at its end, as in plan/name[cost<1$]')

@@ -6,7 +6,6 @@ a mapping, and build an entry only when it is read: ten thousand cards do not co
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
 _NO_OUTCOMES = "no outcomes in the artifact, and no probes; onboard the card, or set unmeasured: include"
 
 
-_AHEAD = 32
+AHEAD = 32
 """How many of the best candidates are found without sorting all of them."""
 
 
@@ -70,30 +69,46 @@ def _sorted(values: Doubles, rejected: Mask) -> Indices:
 class Order:
     """The positions of the candidates, best first, of which all are sorted only where all are read."""
 
-    def __init__(self, score: Doubles, rejected: Mask, first: int | None = None) -> None:
-        """`first` is the position of the candidate that goes before all others, None where the best one does."""
+    def __init__(
+        self,
+        score: Doubles,
+        rejected: Mask,
+        first: int | None = None,
+        best: Indices | None = None,
+        size: int | None = None,
+    ) -> None:
+        """`first` is the position of the candidate that goes before all others, None where the best one does. `best`
+        are the first ones by their score, and `size` how many there are, where that is known.
+        """
         self._score, self._rejected, self._first = score, rejected, first
-        self._size = len(rejected) - int(np.count_nonzero(rejected))
+        self._size = len(rejected) - int(np.count_nonzero(rejected)) if size is None else size
+        self._ahead = None if best is None else self._begun(best)
+        self._whole: Indices | None = None
 
     @classmethod
     def stated(cls, order: Indices, score: Doubles) -> Order:
         """This order of all candidates."""
         found = cls(score, np.ones(len(score), dtype=np.bool_))
-        found._size, found.ahead, found.whole = len(order), order, order
+        found._size, found._ahead, found._whole = len(order), order, order
         return found
 
     def __len__(self) -> int:
         return self._size
 
-    @functools.cached_property
+    @property
     def ahead(self) -> Indices:
         """The first ones."""
-        return self._begun(first_of(self._score, self._rejected, _AHEAD))
+        if self._ahead is None:
+            self._ahead = self._begun(first_of(self._score, self._rejected, AHEAD))
+        return self._ahead
 
-    @functools.cached_property
+    @property
     def whole(self) -> Indices:
         """All of them."""
-        return self.ahead if self._size <= len(self.ahead) else self._begun(_sorted(self._score, self._rejected))
+        if self._whole is None:
+            is_whole = self._size <= len(self.ahead)
+            self._whole = self.ahead if is_whole else self._begun(_sorted(self._score, self._rejected))
+        return self._whole
 
     def _begun(self, order: Indices) -> Indices:
         if self._first is None or order.item(0) == self._first:

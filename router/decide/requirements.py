@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs, once
 from router.decide.limits import Limit, LimitResult, evaluate
-from router.types import Features
+from router.types import Features, Mask
 from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
+_TEXT = frozenset({"text"})
 
 
 class Requirement(Struct, frozen=True):
@@ -42,6 +46,8 @@ def needed_tokens(features: Features) -> int:
 
 def word_requirements(features: Features) -> list[Requirement]:
     """The requirements on the words of a card: modalities, then needs."""
+    if not features.needs and features.modalities == _TEXT:
+        return []
     found = [
         Requirement(Limit("modality", "=", modality, f"modality={modality}"))
         for modality in sorted(features.modalities - {"text"})
@@ -58,7 +64,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
     and the others to the others, where there are some.
     """
     found = word_requirements(features)
-    if once(catalog, "throughput", lambda: bool(catalog.facets["profile"].cards_with("throughput").any())):
+    if _room_facts(catalog).has_throughput:
         word = "throughput" if is_batch else "interactive"
         found.append(Requirement(Limit("profile", "=", word, f"profile={word}"), is_wanted=True))
     return found
@@ -66,16 +72,52 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits on context and length of the answer, evaluated, and on reading text where a card does not."""
-    needed, catalog = needed_tokens(features), inputs.catalog
-    context = Limit("context", ">=", needed, f"context>={needed}")
-    results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
+    catalog = inputs.catalog
+    facts = _room_facts(catalog)
+    results = [_context_for(needed_tokens(features), inputs, facts)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
         results.append(evaluate(longest, inputs, unknown_passes=True))
-    if not once(catalog, "all read", lambda: bool(catalog.facets["consumes"].cards_with("text").all())):
+    if not facts.all_read:
         # A card that only turns one kind of content into another answers no question: it is a stage of chains.
         results.append(evaluate(Limit("consumes", "=", "text", "consumes=text"), inputs, unknown_passes=True))
     return results
+
+
+class _Facts(NamedTuple):
+    """The least context that a card states; of which cards none is stated, and no card, each `(cards,)`; whether all
+    cards read text; whether some have servers for throughput.
+    """
+
+    least_context_tokens: float
+    unknown_context: Mask
+    none: Mask
+    all_read: bool
+    has_throughput: bool
+
+
+def _facts_of(catalog: Catalog) -> _Facts:
+    tokens, facets = catalog.columns.context_tokens, catalog.facets
+    return _Facts(
+        float(np.fmin.reduce(tokens, initial=np.inf)),
+        np.isnan(tokens),
+        np.zeros(len(tokens), np.bool_),
+        bool(facets["consumes"].cards_with("text").all()),
+        bool(facets["profile"].cards_with("throughput").any()),
+    )
+
+
+def _room_facts(catalog: Catalog) -> _Facts:
+    return once(catalog, "room", functools.partial(_facts_of, catalog))
+
+
+def _context_for(tokens: int, inputs: DecisionInputs, facts: _Facts) -> LimitResult:
+    """The limit on context, evaluated."""
+    limit, unknown_passes = Limit("context", ">=", tokens, f"context>={tokens}"), tokens <= _CONTEXT_OF_ANY_CARD_TOKENS
+    if tokens > facts.least_context_tokens:
+        return evaluate(limit, inputs, unknown_passes=unknown_passes)
+    # Short prompts, which are most, have room in every card that states its context.
+    return LimitResult(limit, facts.none if unknown_passes else facts.unknown_context, facts.unknown_context)
 
 
 def hints(requirements: Sequence[Requirement], results: Sequence[LimitResult]) -> list[str]:

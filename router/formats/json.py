@@ -46,7 +46,7 @@ def json_or_none(raw: bytes) -> Any:
 
 def encodable(text: str) -> str:
     """`text` with lone surrogates, which JSON may carry but no tokenizer, file or answer takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _finite(text: str) -> float:

@@ -17,7 +17,7 @@ from router.perceive import kernel
 from router.perceive.reader import READINGS, Context, Reader, around
 from router.perceive.text import text_features
 from router.perceive.text.dependence import DEPENDENT, dependence
-from router.perceive.text.encoder import MAX_CHARACTERS, Encoder, StaticEncoder, tokens_of_pieces, unit
+from router.perceive.text.encoder import MAX_CHARACTERS, Encoder, StaticEncoder, tokens_beside, tokens_of_pieces, unit
 from router.perceive.text.human_text import human_text
 from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
@@ -96,16 +96,14 @@ class _Compiled:
         self._encoder, self._read = encoder, prompts.read
 
     def __call__(self, topic: _Topic, context: Context | None, out: Floats) -> int:
-        """Write the feature vector to `out`; returns the number of word pieces of the newest text, -1 where it has
-        words of the lexicon.
+        """Write the feature vector to `out`; returns the number of word pieces of the newest text, and where it has
+        words of the lexicon, minus one and minus the number of the pieces of the others.
         """
-        texts = topic.texts
+        texts, found = topic.texts, around(topic.texts, context)
         text = texts[0] if len(texts) == 1 else "\n".join(texts)
-        characters, turns, tools = msgspec.structs.astuple(around(texts, context))
+        told = texts, topic.weights, text, topic.turns, found.characters, found.turns, found.tools
         read = self._read
-        pieces: int = self._encoder.remembering(
-            lambda memo: read(texts, topic.weights, text, topic.turns, characters, turns, tools, memo, out)
-        )
+        pieces: int = self._encoder.remembering(lambda memo: read(*told, memo, out))
         return pieces
 
 
@@ -246,6 +244,9 @@ class Perceiver:
         topic, vector = _topic(human), np.empty(self._width, dtype=np.float32)
         pieces = self._compiled(topic, context, vector)
         newest = topic.texts[-1]
-        # Text of a harness is no part of the topic, and words of the lexicon are longer than tokens.
-        is_counted = pieces >= 0 and newest == human[-1]
-        return vector, tokens_of_pieces(newest, pieces) if is_counted else self._encoder.count_tokens(human[-1])
+        if newest != human[-1]:
+            # Text of a harness is no part of the topic.
+            return vector, self._encoder.count_tokens(human[-1])
+        if pieces < 0:
+            pieces = tokens_beside(newest, -1 - pieces)
+        return vector, tokens_of_pieces(newest, pieces)

@@ -182,8 +182,7 @@ class Selector:
         named = None if target.plan is None else named_plan(request, target.plan, policy)
         flags = options.added_to(parse_flags(target.flag_text))
         run = runner(request.is_large)
-        chat = await run(read_request, request.surface.api, request.body)
-        identity = await run(identity_of, request.body, request.headers, options.session, policy.id)
+        chat, identity = await run(_read, request, options.session, policy.id)
         # A client that names a plan gets that plan.
         assigned = self._experiments.assigned(request.active, policy, request.key, identity.session)
         policy, choice = assigned if named is None else (policy, None)
@@ -351,6 +350,11 @@ def _may_name(request: GatewayRequest, card: Card, position: int) -> bool:
         for policy in router.policies.values()
         if key.allows_policy(policy.id)
     )
+
+
+def _read(request: GatewayRequest, session: str, policy: str) -> tuple[ChatRequest, Identity]:
+    chat = read_request(request.surface.api, request.body)
+    return chat, identity_of(request.body, request.headers, session, policy)
 
 
 def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) -> Policy:

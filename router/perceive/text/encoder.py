@@ -150,7 +150,7 @@ class StaticEncoder:
         ids = self._ids(text)
         pieces = len(ids)
         if pieces and ids.max() >= self.card.tokens:
-            pieces = int(np.count_nonzero(ids < self.card.tokens)) + _tokens_of_other_scripts(_clipped(text))
+            pieces = tokens_beside(text, int(np.count_nonzero(ids < self.card.tokens)))
         return tokens_of_pieces(text, pieces)
 
     def pieces(self, text: str) -> list[int]:
@@ -296,6 +296,11 @@ class StaticEncoder:
             rows *= self._scales.take(rare_ids)[:, None]
             vectors[rare] = rows
         return vectors
+
+
+def tokens_beside(text: str, pieces: int) -> int:
+    """The tokens of the part of `text` that is read: these word pieces, and its letters of other scripts."""
+    return pieces + _tokens_of_other_scripts(_clipped(text))
 
 
 def tokens_of_pieces(text: str, pieces: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from router.formats.json import encodable
 from router.types import Api
 from router.wire.content_types import check_part_type
 from router.wire.reading.needs import modality_of, needs_of
+from router.wire.texts import OBJECT
 
 
 class Turn(Struct, frozen=True):
@@ -54,9 +55,9 @@ class ChatRequest(Struct, frozen=True, dict=True):
         turns: list[Turn] = []
         modalities = {"text"}
         for position, message in enumerate(messages):
-            turn, seen = _read_message(message, f"messages[{position}]")
+            turn, seen = _read_message(message, position)
             turns.append(turn)
-            modalities |= seen
+            modalities.update(seen)
         needs = needs_of(body)
         if not any(turn.text.strip() for turn in turns) and modalities == {"text"} and "files" not in needs:
             raise CallerError("the prompt is empty")
@@ -106,14 +107,15 @@ def wants_stream_usage(body: Mapping[str, Any]) -> bool:
 _MAX_OUTPUT = 1_000_000_000
 
 
-def _read_message(message: Any, path: str) -> tuple[Turn, set[str]]:
-    if not isinstance(message, Mapping):
-        raise FieldError(path, "must be an object with `role` and `content`")
+def _read_message(message: Any, position: int) -> tuple[Turn, Collection[str]]:
+    if not isinstance(message, OBJECT):
+        raise FieldError(f"messages[{position}]", "must be an object with `role` and `content`")
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or not role:
-        raise FieldError(f"{path}.role", "must be a role such as user, assistant or system")
+        raise FieldError(f"messages[{position}].role", "must be a role such as user, assistant or system")
     if content is None or isinstance(content, str):
-        return Turn(role, encodable(content or "")), set()
+        return Turn(role, encodable(content or "")), ()
+    path = f"messages[{position}]"
     if not isinstance(content, list):
         raise FieldError(f"{path}.content", "must be a string or a list of parts")
     texts: list[str] = []

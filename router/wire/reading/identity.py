@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from router.formats.json import encodable
 from router.wire.reading.moving import without_moving
 from router.wire.reading.stored import References, hashed, references_in
-from router.wire.texts import all_text
+from router.wire.texts import OBJECT, all_text
 
 _MAX_ID_CHARACTERS = 2_000
 _MAX_HEAD_ENTRIES = 64
@@ -186,7 +185,7 @@ def _head(body: Mapping[str, Any]) -> tuple[str, bool]:
     for path in USERS if not _USER_FIELDS.isdisjoint(body) else ():
         user = _id(_at(body, path))
         if user:
-            digest.update(encodable(f"{path}\n{user}\n").encode())
+            digest.update(f"{path}\n{user}\n".encode("utf-8", "replace"))
     users = 0
     for number, (role, text) in enumerate(_entries(body)):
         if (users and role != "user") or number >= _MAX_HEAD_ENTRIES:
@@ -194,7 +193,7 @@ def _head(body: Mapping[str, Any]) -> tuple[str, bool]:
         users += role == "user"
         # Some clients send the first turn again with another end.
         fixed = without_moving(text).strip()
-        digest.update(encodable(f"{role}\n{len(fixed)}\n{fixed}\n").encode())
+        digest.update(f"{role}\n{len(fixed)}\n{fixed}\n".encode("utf-8", "replace"))
     return digest.hexdigest(), users > 1
 
 
@@ -210,7 +209,7 @@ def _entries(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         for entry in value if isinstance(value, list) else ():
             if isinstance(entry, str):
                 yield "user", entry
-            elif isinstance(entry, dict | Mapping):
+            elif isinstance(entry, OBJECT):
                 yield _role(entry), all_text(entry)
 
 

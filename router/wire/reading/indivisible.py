@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from router.wire.texts import OBJECT
+
 _SET = ("previous_response_id", "conversation", "background", "audio", "container")
 """What only one server has, or does once."""
 
@@ -33,7 +35,7 @@ def indivisible_in(body: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _is_of_tool(message: Any) -> bool:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, OBJECT):
         return False
     if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("type") in _TOOL_TYPES:
         return True

@@ -164,6 +164,7 @@ _BY_FIRST: dict[str, list[tuple[str, Callable[[Any], bool], str]]] = {}
 """The rows of `_FIELDS` by the first field of their paths: most bodies have hardly any of these."""
 for _row in _FIELDS:
     _BY_FIRST.setdefault(_row[0].partition(".")[0], []).append(_row)
+_ASKING = frozenset({*_BY_FIRST, "functions", "tools"})
 
 _TOOLS: tuple[tuple[str, str], ...] = (
     (r"(?:enterprise_?)?(?:web|x|live|browser|google|brave)_?search(?!_tool_)\w*", "web_search"),
@@ -192,13 +193,15 @@ _MAX_DEPTH = 4
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """The capabilities that a body of any protocol needs: keys of `MEANINGS`. Odd values need nothing."""
-    rows = (row for field in body for row in _BY_FIRST.get(field, ()))
-    needs = {need for path, asks, need in rows if asks(_at(body, path))}
-    needs.update(_tool_needs(body))
-    if "json_schema" in needs:
-        needs.discard("json_object")
-    if "tools" in needs and body.get("parallel_tool_calls") is True:
-        needs.add("parallel_tools")
+    needs: set[str] = set()
+    if not _ASKING.isdisjoint(body):
+        rows = (row for field in body for row in _BY_FIRST.get(field, ()))
+        needs.update(need for path, asks, need in rows if asks(_at(body, path)))
+        needs.update(_tool_needs(body))
+        if "json_schema" in needs:
+            needs.discard("json_object")
+        if "tools" in needs and body.get("parallel_tool_calls") is True:
+            needs.add("parallel_tools")
     needs.update("files" for part in _parts(body) if _is_stored(part))
     return frozenset(needs)
 

@@ -16,6 +16,7 @@ from router.formats.json import encodable
 
 # References that cannot be left out of a request: the field, the kind of its name.
 _FIELDS: Mapping[str, str] = {"previous_response_id": "response", "conversation": "conversation"}
+_REFERRING = frozenset({*_FIELDS, "input"})
 # Items of a Responses input, with the field by which they refer to what a server made, and the kind of its name.
 _ITEMS: Mapping[str, tuple[str, str]] = {
     "compaction": ("encrypted_content", "encrypted"),
@@ -52,8 +53,13 @@ class References(Struct, frozen=True):
     bound: str = ""
 
 
+_NO_REFERENCES = References()
+
+
 def references_in(body: Mapping[str, Any]) -> References:
     """What a body of any protocol refers to; only Responses bodies do."""
+    if _REFERRING.isdisjoint(body):
+        return _NO_REFERENCES
     names: list[str] = []
     bound = ""
     for field, kind in _FIELDS.items():

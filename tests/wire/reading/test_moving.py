@@ -90,7 +90,7 @@ _PIECES = (
 def test_a_pattern_that_is_left_out_would_have_found_nothing(text: str) -> None:
     lines = text.split("\n")
     left = "\n".join(line for line in lines if moving._DIGIT.search(line))
-    for _, pattern in moving._patterns():
+    for pattern in moving._patterns().values():
         left = pattern.sub("", left)
     others = [line for line in lines if not moving._DIGIT.search(line)]
     assert without_moving(text) == ("\n".join((left, *others)) if moving._DIGIT.search(text) else text)
