@@ -22,7 +22,10 @@ from router.wire.streams.collected import collected
 _MAX_BYTES, _MAX_BYTES_OF_REFUSAL = 64 * 1024, 32 * 1024
 _BEGINNING_PIECES, _BEGINNING_BYTES, _BEGINNING_LENGTH = 40, 8 * 1024, 40
 # The texts of answers and events of every protocol.
-_TEXT = re.compile(rb'"(?:content|text|delta|response)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"')
+_TEXT_FOLLOWS = rb'"(?:content|text|delta|response)"\s*:\s*"'
+_TEXT = re.compile(_TEXT_FOLLOWS + rb'([^"\\]*+(?:\\.[^"\\]*+)*+)"')
+# The beginning of the first text, where that is enough to see that it is none of a refusal. Most answers end here.
+_BEGINNING = re.compile(_TEXT_FOLLOWS + rb'([^\w"\\]{0,20}\w[^"\\]{40})?')
 UNREADABLE = (
     *(PulvinarError, OSError, ValueError, TypeError, LookupError),
     *(ArithmeticError, AttributeError, RuntimeError),
@@ -70,8 +73,12 @@ class AnswerCopy:
 
     def _may_refuse(self) -> bool:
         """Whether the text begins as refusals do, found without reading the whole answer."""
+        pieces = b"".join(self.pieces[:_BEGINNING_PIECES])
+        first = _BEGINNING.search(pieces, 0, _BEGINNING_BYTES)
+        if first is None or (first[1] and not begins_as_refusal(first[1].decode("utf-8", "replace"))):
+            return False
         text = bytearray()
-        for found in _TEXT.finditer(b"".join(self.pieces[:_BEGINNING_PIECES]), 0, _BEGINNING_BYTES):
+        for found in _TEXT.finditer(pieces, 0, _BEGINNING_BYTES):
             text += found[1]
             if len(text) >= _BEGINNING_LENGTH:
                 break
