@@ -87,6 +87,8 @@ class Price(Rates, frozen=True, forbid_unknown_fields=True, rename=_without_usd)
     def rates_at(self, input_tokens: int) -> Rates:
         """The rates of a request whose prompt has this many tokens, cached ones included."""
         rates: Rates = self
+        if not self.above:
+            return rates
         for length, of_tier in self.tiers:
             if input_tokens > length:
                 rates = of_tier

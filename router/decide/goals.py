@@ -126,13 +126,13 @@ def _usual_cost_usd(inputs: DecisionInputs) -> Doubles:
 def assumptions(inputs: DecisionInputs, parts: Mapping[str, Doubles], card: int) -> tuple[str, ...]:
     """What the score of the card at this position assumes about a cost or latency that is unknown."""
     sentences = []
-    if ("cheapest" in parts or COST in parts) and np.isnan(inputs.forecast.cost_usd[card]):
+    if ("cheapest" in parts or COST in parts) and math.isnan(inputs.forecast.cost_usd.item(card)):
         size, cost_usd = inputs.catalog.columns.size_parameters[card], counted_cost_usd(inputs)[card]
         counted = f"{show_request_cost(cost_usd)}, usual for {show_parameters(size)}"
         if np.isnan(cost_usd):
             counted = f"that of {_UNKNOWN_USD_PER_MTOK:g}$ per million tokens" if COST in parts else _MIDDLE_IN_WORDS
         sentences.append(f"cost unknown; counted as {counted}")
-    if "fastest" in parts and np.isnan(inputs.forecast.latency_ms[card]):
+    if "fastest" in parts and math.isnan(inputs.forecast.latency_ms.item(card)):
         sentences.append(f"latency unknown; counted as {_MIDDLE_IN_WORDS}")
     return tuple(sentences)
 

@@ -138,8 +138,8 @@ class Ranking(Sequence[Candidate]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return tuple(self._candidate(int(card)) for card in self._order.whole[index])
-        order = self._order.ahead if 0 <= index < len(self._order.ahead) else self._order.whole
-        return self._candidate(int(order[index]))
+        order = self._order.ahead
+        return self._candidate((order if 0 <= index < len(order) else self._order.whole).item(index))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -159,12 +159,12 @@ class Ranking(Sequence[Candidate]):
         forecast = self._forecast
         return Candidate(
             card=self._ids[card],
-            score=float(self._score[card]),
-            quality=float(forecast.quality[card]),
-            quality_std=float(forecast.quality_std[card]),
-            cost_usd=known(forecast.cost_usd[card]),
-            latency_ms=known(forecast.latency_ms[card]),
-            parts={name: float(part[card]) for name, part in self._parts.items()},
+            score=self._score.item(card),
+            quality=forecast.quality.item(card),
+            quality_std=forecast.quality_std.item(card),
+            cost_usd=known(forecast.cost_usd.item(card)),
+            latency_ms=known(forecast.latency_ms.item(card)),
+            parts={name: part.item(card) for name, part in self._parts.items()},
             assumed=self._assumed(card),
         )
 

@@ -236,7 +236,18 @@ def cost_of(card: Card, usage: Usage) -> float | None:
     price = price_of(card)
     if usage.reported_cost_usd is not None and (price is None or card.provider in _CHARGES_WHAT_IT_REPORTS):
         return usage.reported_cost_usd
-    return None if price is None else cost_usd(price, usage, cache_factors(card))
+    return None if price is None else cost_usd(price, usage, cache_factors(card) if _has_kinds(usage) else _NO_FACTORS)
+
+
+def _has_kinds(usage: Usage) -> bool:
+    """Whether the tokens are of more kinds than usual input and output."""
+    return bool(
+        usage.cached_input_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.audio_input_tokens
+        or usage.audio_output_tokens
+    )
 
 
 def cost_usd(price: Price, usage: Usage, factors: CacheFactors = _NO_FACTORS) -> float:
@@ -250,6 +261,10 @@ def cost_usd(price: Price, usage: Usage, factors: CacheFactors = _NO_FACTORS) ->
         rates, multiple = stated, 1.0
     else:
         rates, multiple = price.rates_at(usage.input_tokens), 1.0 if stated is None else stated
+    if not _has_kinds(usage):
+        # Nearly all calls. To add the kinds of which there are no tokens would change nothing.
+        usd = max(usage.input_tokens, 0) * rates.input_usd + max(usage.output_tokens, 0) * rates.output_usd
+        return multiple * usd / 1e6
     charged = zip(tokens_by_rate(usage), token_rates(rates, factors), strict=True)
     return multiple * sum(tokens * rate for tokens, rate in charged) / 1e6
 

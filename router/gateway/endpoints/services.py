@@ -56,10 +56,11 @@ class Services(Struct, frozen=True, eq=False):
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)
     pace: Pace = msgspec.field(default_factory=Pace)
 
-    def answered(self, copy: AnswerCopy) -> None:
+    def answered(self, copy: AnswerCopy | None) -> None:
         """Let graders and judges have an answer, which the client has by now."""
-        if copy.record is not None and copy.is_worth_reading and self.learner.read(copy.record, copy):
-            self.judges.offer(copy.record, copy)
+        record = None if copy is None else copy.record
+        if copy is not None and record is not None and copy.is_worth_reading and self.learner.read(record, copy):
+            self.judges.offer(record, copy)
 
     async def write(self, record: Record) -> None:
         """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting."""

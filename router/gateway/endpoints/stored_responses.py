@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.dispatch.providers import native_apis
@@ -18,18 +18,26 @@ _PREFIX = "response:"
 
 
 async def remember_response(
-    state: StateStore, request: GatewayRequest, response: UpstreamResponse, piece: bytes, attempt: Attempt, now_s: float
+    state: StateStore,
+    request: GatewayRequest,
+    response: UpstreamResponse,
+    piece: bytes,
+    attempts: Sequence[Attempt],
+    now_s: float,
 ) -> None:
-    """Remember the deployment of the response whose whole body, or first events, are `piece`, for the client's key.
+    """Remember which of the deployments that were tried made the response whose whole body, or first events, are
+    `piece`, for the client's key.
 
     Only an upstream that supports responses itself keeps them, unless the client says `store: false`.
     """
-    if request.surface.api != "responses" or request.body.get("store") is False:
+    if not attempts or request.surface.api != "responses" or request.body.get("store") is False:
         return
     if "responses" not in native_apis(response.card):
         return
     id_ = _id_in(piece)
     if id_ is not None:
+        of_card = (each for each in reversed(attempts) if each.card == response.card.id)
+        attempt = next(of_card, attempts[-1])
         with contextlib.suppress(StateError):
             await state.remember(_PREFIX + id_, LastAnswer(attempt.deployment), now_s, request.key_id)
 

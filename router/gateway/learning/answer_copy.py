@@ -22,7 +22,10 @@ from router.wire.streams.collected import collected
 _MAX_BYTES, _MAX_BYTES_OF_REFUSAL = 64 * 1024, 32 * 1024
 _BEGINNING_PIECES, _BEGINNING_BYTES, _BEGINNING_LENGTH = 40, 8 * 1024, 40
 # The texts of answers and events of every protocol.
-_TEXT = re.compile(rb'"(?:content|text|delta|response)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"')
+_TEXT_FOLLOWS = rb'"(?:content|text|delta|response)"\s*:\s*"'
+_TEXT = re.compile(_TEXT_FOLLOWS + rb'([^"\\]*+(?:\\.[^"\\]*+)*+)"')
+# The beginning of the first text, where that is enough to see that it is none of a refusal. Most answers end here.
+_BEGINNING = re.compile(_TEXT_FOLLOWS + rb'([^\w"\\]{0,20}\w[^"\\]{40})?')
 UNREADABLE = (
     *(PulvinarError, OSError, ValueError, TypeError, LookupError),
     *(ArithmeticError, AttributeError, RuntimeError),
@@ -31,30 +34,24 @@ UNREADABLE = (
 
 
 class AnswerCopy:
-    """The answer to one request whose policy learns, or that `is_wanted` for a comparison; nothing is kept of long
-    answers, nor where nobody reads them. `record` is that of the request, once it is known.
+    """The answer to one routed request whose policy learns, or that `is_wanted` for a comparison; nothing is kept of
+    long answers, nor where nobody reads them. `record` is that of the request, once it is known.
     """
 
-    def __init__(self, api: Api) -> None:
-        self.api = api
+    def __init__(self, api: Api, routed: Routed, *, is_wanted: bool = False) -> None:
+        self.api, self.routed, self.is_wanted = api, routed, is_wanted
         self.graders: tuple[Grader, ...] = ()
         self.schema: Mapping[str, Any] | None = None
         self.pieces: list[bytes] = []
-        self.routed: Routed | None = None
-        self.is_wanted = False
         self.record: Record | None = None
-        self._bytes = self._most_bytes = 0
+        self._bytes, self._most_bytes = 0, _MAX_BYTES if is_wanted else 0
+        if routed.policy.learning != "off":
+            self.graders, self.schema = routed.policy.graders, schema_asked(routed.request.body)
+            is_read = is_wanted or self.graders or self.schema is not None
+            self._most_bytes = _MAX_BYTES if is_read else _MAX_BYTES_OF_REFUSAL
 
-    def add(self, piece: bytes, routed: Routed) -> None:
+    def add(self, piece: bytes) -> None:
         """Keep a whole body, or whole events."""
-        if self.routed is None:
-            self.routed = routed
-            if self.is_wanted:
-                self._most_bytes = _MAX_BYTES
-            if routed.policy.learning != "off":
-                self.graders, self.schema = routed.policy.graders, schema_asked(routed.request.body)
-                is_read = self.is_wanted or self.graders or self.schema is not None
-                self._most_bytes = _MAX_BYTES if is_read else _MAX_BYTES_OF_REFUSAL
         self._bytes += len(piece)
         if self._bytes <= self._most_bytes:
             self.pieces.append(piece)
@@ -64,14 +61,18 @@ class AnswerCopy:
     @property
     def is_worth_reading(self) -> bool:
         """Whether somebody judges the answer, or it may show something by itself."""
-        if self.routed is None or self.routed.policy.learning == "off":
+        if self.routed.policy.learning == "off":
             return False
         return bool(self.pieces) and (bool(self.graders) or self.schema is not None or self._may_refuse())
 
     def _may_refuse(self) -> bool:
         """Whether the text begins as refusals do, found without reading the whole answer."""
+        pieces = b"".join(self.pieces[:_BEGINNING_PIECES])
+        first = _BEGINNING.search(pieces, 0, _BEGINNING_BYTES)
+        if first is None or (first[1] and not begins_as_refusal(first[1].decode("utf-8", "replace"))):
+            return False
         text = bytearray()
-        for found in _TEXT.finditer(b"".join(self.pieces[:_BEGINNING_PIECES]), 0, _BEGINNING_BYTES):
+        for found in _TEXT.finditer(pieces, 0, _BEGINNING_BYTES):
             text += found[1]
             if len(text) >= _BEGINNING_LENGTH:
                 break
@@ -89,7 +90,7 @@ class Reading(NamedTuple):
 def read(record: Record, copy: AnswerCopy) -> Reading:
     """What the code that grades for the policy says about the answer, and what it shows by itself."""
     answer = answer_in(record, copy)
-    if answer is None or copy.routed is None:
+    if answer is None:
         return Reading([])
     request, schema = copy.routed.request, copy.schema
     prompt = request.human_turns[-1] if request.human_turns else ""

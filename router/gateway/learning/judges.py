@@ -103,7 +103,7 @@ class Judges:
     def offer(self, record: Record, copy: AnswerCopy) -> None:
         """Take an answer, which its client has, where a judge of the policy is to judge it."""
         routed, decision = copy.routed, record.decision
-        if routed is None or decision is None or record.outcome.plan is not None:
+        if decision is None or record.outcome.plan is not None:
             return
         for grader in copy.graders:
             if not isinstance(grader, JudgeGrader) or not is_sampled(record.id, decision.policy, grader):

@@ -69,16 +69,15 @@ class Shadows:
             return False
         return True
 
-    def offer(self, request: GatewayRequest | None, selection: Selection | None, copy: AnswerCopy) -> None:
+    def offer(self, request: GatewayRequest | None, selection: Selection | None, copy: AnswerCopy | None) -> None:
         """Take a request whose client has its whole answer, if it is one to compare."""
-        record = copy.record
-        if request is None or selection is None or record is None or not (copy.is_wanted and copy.pieces):
+        if request is None or selection is None or copy is None or not (copy.is_wanted and copy.pieces):
             return
-        shadow, routed, outcome = selection.policy.shadow, selection.routed, record.outcome
-        if shadow is None or routed is None or outcome.status != 200 or outcome.error is not None:
+        shadow, record = selection.policy.shadow, copy.record
+        if shadow is None or record is None or record.outcome.status != 200 or record.outcome.error is not None:
             return
         record = msgspec.structs.replace(record, prompt=None, decision=None)
-        answered = Answered(request, selection, routed, shadow, record, copy)
+        answered = Answered(request, selection, copy.routed, shadow, record, copy)
         policy = selection.policy.id
         self._off_path.offer(Job(lambda: self._answer(answered), lambda: self._count(policy, "dropped")))
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from router.dispatch import Affinity
 from router.store.state.protocol import Conversations, LastAnswer, StateError
-from router.types import Api
 from router.wire.reading.identity import Identity
 from router.wire.reading.stored import made_in
 
@@ -40,21 +39,20 @@ class Sessions:
     async def remember(self, identity: Identity, made: tuple[str, ...], answer: LastAnswer, key_id: str) -> None:
         """Store who answered, and what the answer contains. A state that cannot be written is no failure."""
         with contextlib.suppress(StateError):
+            now_s = self._clock()
             for name in dict.fromkeys((*identity.names, *made[-_MAX_MADE:])):
-                await self._store.remember(name, answer, self._clock(), key_id)
+                await self._store.remember(name, answer, now_s, key_id)
 
 
 class Made:
-    """Collects the names of what an answer contains, as it is passed on. Only Responses answers contain any."""
+    """Collects the names of what a Responses answer contains, as it is passed on. No other answer contains any."""
 
-    def __init__(self, api: Api) -> None:
-        self._reads = api == "responses"
+    def __init__(self) -> None:
         self._names: dict[str, None] = {}
 
     def add(self, answer: bytes) -> None:
         """Read a whole body, or whole events."""
-        if self._reads:
-            self._names |= dict.fromkeys(made_in(answer))
+        self._names |= dict.fromkeys(made_in(answer))
 
     def names(self, body: Mapping[str, Any]) -> tuple[str, ...]:
         """The names, in the order in which the answer to `body` contains them.

@@ -74,10 +74,10 @@ def line_of(record: Record) -> bytes:
     """The record as a line of JSON, at most 4,096 bytes with its line break."""
     outcome, decision = record.outcome, record.decision
     usage, model = outcome.usage, record.asked[:_MAX_NAME_LENGTH]
-    faults = tuple([safe_code(attempt.fault) for attempt in outcome.attempts if attempt.fault])
-    seconds, milliseconds = divmod(int(record.at * 1000), 1000)
+    faults = [safe_code(attempt.fault) for attempt in outcome.attempts if attempt.fault]
+    milliseconds = int(record.at * 1000)
     line = AccessLogLine(
-        time=f"{_second(seconds)}.{milliseconds:03}Z",
+        time=f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z",
         id=record.id,
         surface=record.surface,
         client=record.client,
@@ -95,7 +95,7 @@ def line_of(record: Record) -> bytes:
         total_ms=_rounded(outcome.total_ms, 1e3),
         overhead_ms=_rounded(outcome.overhead_ms, 1e3),
         retries=outcome.retries,
-        faults=faults[:_MAX_FAULTS],
+        faults=tuple(faults[:_MAX_FAULTS]),
         error=safe_code(outcome.error) if outcome.error else None,
     )
     return _ENCODER.encode(line) + b"\n"

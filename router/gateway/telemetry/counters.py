@@ -49,9 +49,11 @@ class Counters:
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         """Add to the counter with these labels."""
         counts = self.by_labels
-        if labels not in counts:
+        try:
+            counts[labels] += amount
+        except KeyError:
             labels = _bounded(labels, counts, MAX_COUNTERS)
-        counts[labels] = counts.get(labels, 0.0) + amount
+            counts[labels] = counts.get(labels, 0.0) + amount
 
 
 class Histograms:

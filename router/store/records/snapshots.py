@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -40,6 +40,7 @@ than records are kept.
 """
 
 _CACHE_SIZE = 256
+_VECTOR = np.dtype("<f4")
 
 
 class RoutedDecision(Protocol):
@@ -84,7 +85,7 @@ class Snapshots:
     def decision_record(self, routed: RoutedDecision) -> DecisionRecord:
         """The record of a decision."""
         decision, features, request_context = routed.decision, routed.features, routed.request_context
-        chosen = decision.candidates[0]
+        chosen, corrections = decision.candidates[0], routed.corrections
         decided_with_plans = bool(routed.policy.plans or request_context.plan)
         return DecisionRecord(
             policy=decision.policy,
@@ -101,10 +102,10 @@ class Snapshots:
             quality_std=chosen.quality_std,
             cost_usd=chosen.cost_usd,
             latency_ms=chosen.latency_ms,
-            vector=np.asarray(features.vector, dtype="<f4").tobytes(),
+            vector=np.asarray(features.vector, dtype=_VECTOR).tobytes(),
             input_tokens=features.input_tokens,
-            modalities=tuple(sorted(features.modalities)),
-            needs=tuple(sorted(features.needs)),
+            modalities=_in_order(features.modalities),
+            needs=_in_order(features.needs),
             output_limit=features.output_limit,
             thinking_scale=features.thinking_scale,
             conversation_card=request_context.kept,
@@ -115,17 +116,14 @@ class Snapshots:
             named_plan=request_context.plan,
             plan=decision.outlook,
             load=tuple(sorted(request_context.load.items())) if LOAD in chosen.parts else (),
-            indivisible=tuple(sorted(features.indivisible)),
-            parts=tuple(
-                PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens, corrections)
-                for part, corrections in zip(features.parts, routed.corrections.of_parts(features), strict=True)
-            ),
+            indivisible=_in_order(features.indivisible),
+            parts=_parts_of(features, corrections) if features.parts else (),
             canaries=request_context.canaries,
             canary=decision.canary,
             is_batch=request_context.is_batch,
             hidden=_hidden_members(routed) if decided_with_plans else (),
-            memory=routed.corrections.version,
-            corrections=routed.corrections.of_cards,
+            memory=corrections.version,
+            corrections=corrections.of_cards,
             exploration=decision.exploration,
             experiment=decision.experiment,
         )
@@ -178,7 +176,7 @@ def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Sn
     """Snapshot of the cards and the outcomes of their probes."""
     probes = {
         card: _Probes(
-            np.asarray(probed.vectors, dtype="<f4").tobytes(),
+            np.asarray(probed.vectors, dtype=_VECTOR).tobytes(),
             tuple(probed.scores.tolist()),
             *((probed.task.mean.tobytes(), probed.task.prompts) if probed.task is not None else ()),
         )
@@ -249,6 +247,18 @@ def read_unavailable(content: bytes) -> Mapping[str, str]:
     """The inverse of `unavailable_snapshot`. Raises ConfigurationError."""
     reasons: Mapping[str, str] = _read(content, dict[str, str], "reasons")
     return reasons
+
+
+def _in_order(names: Collection[str]) -> tuple[str, ...]:
+    # Most requests have one kind of content, and need nothing in particular.
+    return tuple(names) if len(names) < 2 else tuple(sorted(names))
+
+
+def _parts_of(features: Features, corrections: Corrections) -> tuple[PartRecord, ...]:
+    return tuple(
+        PartRecord(np.asarray(part.vector, dtype=_VECTOR).tobytes(), part.input_tokens, of_part)
+        for part, of_part in zip(features.parts, corrections.of_parts(features), strict=True)
+    )
 
 
 def _hidden_members(routed: RoutedDecision) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -87,10 +88,13 @@ MIGRATIONS = (
     ("CREATE INDEX records_of_shadows ON records (at) WHERE surface = 'shadow'",),
 )
 
-# Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.
-_INSERT = f"INSERT INTO records VALUES (NULL{', ?' * 16}) ON CONFLICT (id) DO NOTHING"
+# One statement for many records: the connection gives the interpreter's lock away with each, and the event loop has to
+# give it back. More records to a statement gain nothing.
+_INSERTED_AT_ONCE = 32
+_ROW = f"(NULL{', ?' * 16})"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
+_UNSTORABLE = (ValueError, OverflowError, sqlite3.DataError)
 _COLUMNS = "number, record, vector, prompt"
 _SNAPSHOT_GRACE_S = 86_400.0
 
@@ -124,22 +128,38 @@ class SqliteRecords:
 
         Raises DatabaseError, and then inserts none.
         """
-        rejected = 0
+        rejected, remaining = 0, iter(entries)
         with database_errors(self.file), Transaction(self._database):
-            for entry in entries:
+            while some := list(itertools.islice(remaining, _INSERTED_AT_ONCE)):
                 try:
-                    if isinstance(entry, Record):
-                        self._database.execute(_INSERT, row_of(entry))
-                    else:
-                        self._database.execute(_INSERT_SNAPSHOT, (entry.fingerprint, now_s, entry.content))
-                except (ValueError, OverflowError, sqlite3.DataError):
-                    # One record that cannot be stored must not block the others.
-                    rejected += 1
+                    self._insert(some, now_s)
+                except _UNSTORABLE:
+                    rejected += self._insert_singly(some, now_s)
             today_s = now_s // totals.DAY_S * totals.DAY_S
             if today_s > self._added_up_until_s:
                 self._database.execute(totals.ADD_UP, (today_s,))
                 self._added_up_until_s = today_s
         return rejected
+
+    def _insert_singly(self, entries: Sequence[Record | Snapshot], now_s: float) -> int:
+        """One record that cannot be stored must not block the others. Returns how many cannot."""
+        rejected = 0
+        for entry in entries:
+            try:
+                self._insert([entry], now_s)
+            except _UNSTORABLE:
+                rejected += 1
+        return rejected
+
+    def _insert(self, entries: Sequence[Record | Snapshot], now_s: float) -> None:
+        rows = [row_of(entry) for entry in entries if isinstance(entry, Record)]
+        snapshots = [(entry.fingerprint, now_s, entry.content) for entry in entries if isinstance(entry, Snapshot)]
+        if rows:
+            # Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.
+            sql = f"INSERT INTO records VALUES {', '.join([_ROW] * len(rows))} ON CONFLICT (id) DO NOTHING"
+            self._database.execute(sql, [*itertools.chain.from_iterable(rows)])
+        if snapshots:
+            self._database.executemany(_INSERT_SNAPSHOT, snapshots)
 
     def prune(self, before_s: float) -> bool:
         """Delete a batch of records older than `before_s`, and old snapshots. Returns whether more records are left.

@@ -39,17 +39,17 @@ _WHOLE: list[tuple[Api, str]] = [
 @pytest.mark.parametrize(("api", "body"), _WHOLE)
 def test_an_answer_that_begins_as_a_refusal_is_read_in_every_protocol(routed: Routed, api: Api, body: str) -> None:
     for text, is_read in (("I\u2019m sorry, but I can't help.", True), ("Paris is in France.", False)):
-        copy = AnswerCopy(api)
-        copy.add(body.replace("TEXT", text).encode(), routed)
+        copy = AnswerCopy(api, routed)
+        copy.add(body.replace("TEXT", text).encode())
         assert copy.is_worth_reading is is_read
 
 
 def test_a_refusal_in_pieces_is_read_and_a_long_answer_is_not_kept(routed: Routed) -> None:
-    refusal, long = AnswerCopy("chat"), AnswerCopy("chat")
+    refusal, long = AnswerCopy("chat", routed), AnswerCopy("chat", routed)
     for piece in ("I", "'m", " sorry", ",", " I", " can't", " assist", "."):
-        refusal.add(_event(piece), routed)
+        refusal.add(_event(piece))
     for _ in range(1_000):
-        long.add(_event("I think. "), routed)
+        long.add(_event("I think. "))
     assert refusal.is_worth_reading
     assert (long.is_worth_reading, long.pieces) == (False, [])
 
@@ -58,6 +58,6 @@ def test_an_answer_to_a_schema_is_read_and_nothing_is_where_the_policy_does_not_
     body = {"messages": [{"role": "user", "content": "Where is Paris?"}], "response_format": _FORMAT}
     for learning, is_read in (("observe", True), ("off", False)):
         routed = active_with(predictor, learning=learning).router.route(ChatRequest.from_body(body))
-        copy = AnswerCopy("chat")
-        copy.add(_event("Paris"), routed)
+        copy = AnswerCopy("chat", routed)
+        copy.add(_event("Paris"))
         assert copy.is_worth_reading is is_read

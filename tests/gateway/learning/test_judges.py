@@ -305,8 +305,8 @@ def test_a_request_too_long_for_a_judge_does_not_wait_for_one(predictor: Predict
         routed = msgspec.structs.replace(routed, features=msgspec.structs.replace(routed.features, input_tokens=tokens))
         decision = Snapshots(active.catalogue, lambda _: True).decision_record(routed)
         outcome = Outcome(200, 1.0, card=routed.decision.card)
-        copy = AnswerCopy("chat")
-        copy.add(b"{}", routed)
+        copy = AnswerCopy("chat", routed)
+        copy.add(b"{}")
         judges.offer(Record("r", 0.0, "chat", "auto", False, outcome, decision=decision), copy)
     assert (judges.waiting, counted) == (1, ["unsuitable"])
 

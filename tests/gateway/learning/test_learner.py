@@ -31,9 +31,9 @@ def test_an_answer_that_cannot_be_read_does_not_end_the_task(predictor: Predicto
     outcome = Outcome(200, 10.0, card=routed.decision.card)
     record = Record("r", _NOW_S, "chat", "auto", True, outcome, key="ann", decision=decision)
     # There are no streams of embeddings.
-    unreadable, readable = AnswerCopy("embeddings"), AnswerCopy("chat")
+    unreadable, readable = AnswerCopy("embeddings", routed), AnswerCopy("chat", routed)
     for copy in (unreadable, readable):
-        copy.add(b'data: {"choices": [{"delta": {"content": "Paris"}}]}\n\n', routed)
+        copy.add(b'data: {"choices": [{"delta": {"content": "Paris"}}]}\n\n')
     counted: list[tuple[str, str]] = []
 
     async def run() -> None:

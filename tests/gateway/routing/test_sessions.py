@@ -269,10 +269,7 @@ def test_a_need_of_a_request_chooses_the_card_and_is_named_where_none_has_it() -
 
 
 def test_an_answer_that_is_not_stored_is_remembered_by_its_encrypted_reasoning_alone() -> None:
-    made = Made("responses")
+    made = Made()
     made.add(b'{"id":"resp_1","output":[{"id":"rs_1","encrypted_content":"secret"}]}')
     assert [name.partition(":")[0] for name in made.names({})] == ["response", "encrypted", "item"]
     assert [name.partition(":")[0] for name in made.names({"store": False})] == ["encrypted"]
-    chat = Made("chat")
-    chat.add(b'{"id":"resp_1"}')
-    assert chat.names({}) == ()

@@ -146,6 +146,15 @@ def test_of_two_records_with_the_same_id_the_first_is_stored(store: RecordArchiv
     assert [stored.asked for stored in store.scan()] == ["first"]
 
 
+def test_a_record_that_no_column_can_hold_costs_none_of_those_added_with_it(tmp_path: Path) -> None:
+    several = [record(f"r{number:02}", at=float(number)) for number in range(100)]
+    several[50] = record("r50", at=50.0, outcome=Outcome(2**70, 1.0, "poet"))
+    with SqliteRecords.open(tmp_path) as store:
+        assert store.add([*several[:40], Snapshot("f" * 32, b"content"), *several[40:]], now_s=0.0) == 1
+        assert [each.id for each in store.scan()] == [each.id for each in several if each.id != "r50"]
+        assert store.snapshot("f" * 32) == b"content"
+
+
 def test_a_snapshot_is_deleted_only_once_no_remaining_record_can_refer_to_it(store: RecordArchive) -> None:
     store.add([Snapshot("old", b"1")], 0.0)
     store.add([Snapshot("used", b"2")], 0.0)
