@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch.connection.raw import RawRequest
-from router.dispatch.providers import native_apis
+from router.dispatch.facts import facts_of
 from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.types import Api
@@ -110,11 +110,7 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
     Raises FieldError where the body cannot be converted, or has a field that the upstream does not support and without
     which the answer would be another.
     """
-    return _converted(call, card, dialect)
-
-
-def _converted(call: Call, card: Card, dialect: Dialect) -> Call:
-    if call.api in native_apis(card):
+    if call.api in facts_of(card).apis:
         native = _at_effort(card, call, call.body)
         if call.api == "messages":
             is_anthropic = card.provider == "anthropic"
@@ -135,6 +131,8 @@ def _converted(call: Call, card: Card, dialect: Dialect) -> Call:
 
 def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
     adapted = adapt(call.body, dialect, card.server_id)
+    if adapted.body is call.body:
+        return call
     return msgspec.structs.replace(call, body=adapted.body, changed=adapted.changed)
 
 

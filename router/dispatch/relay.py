@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router import __version__
@@ -15,6 +14,7 @@ from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.whole import error_response, read_whole, redacting, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
+from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
@@ -61,16 +61,24 @@ class Relay:
         no valid HTTP response, or a stream breaks off before its first content.
         """
         call = named_in(call, card)
+        protocol = PROTOCOLS[call.api]
+        reports_usage = (
+            call.stream and protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
+        )
+        include_usage = reports_usage and card.provider not in _ALWAYS_REPORT_USAGE
         # What arrives of a whole answer is charged where the call fails.
         arrived: list[bytes] = []
         try:
-            return await _within(
-                card, call.answer_limit_s(self.timeouts), self._send(card, call, PROTOCOLS[call.api], path, arrived)
-            )
-        except UpstreamError as error:
-            if arrived:
-                error.delivered_tokens = tokens_in(arrived)
-            raise
+            with TimeLimit(call.answer_limit_s(self.timeouts)):
+                response = await self._send(card, call, protocol, path, arrived, include_usage=include_usage)
+                if reports_usage and not call.wants_usage and _rejects_stream_options(response):
+                    response = await self._send(card, call, protocol, path, arrived, include_usage=False)
+                    # The error may be about options of the client's own.
+                    if response.status < 400:
+                        self._rejects_include_usage.add(base_url(card))
+                return response
+        except (UpstreamError, OSError, ValueError) as error:
+            raise _failure(card, error, arrived) from None
         finally:
             # Whoever keeps the error keeps its frames.
             arrived.clear()
@@ -80,7 +88,11 @@ class Relay:
 
         Raises UpstreamError where there is no valid HTTP response.
         """
-        return await _within(card, call.answer_limit_s(self.timeouts), self._forward(card, call, raw))
+        try:
+            with TimeLimit(call.answer_limit_s(self.timeouts)):
+                return await self._forward(card, call, raw)
+        except (UpstreamError, OSError, ValueError) as error:
+            raise _failure(card, error) from None
 
     async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         key = api_key(card)
@@ -120,26 +132,12 @@ class Relay:
         await self._client.aclose()
 
     async def _send(
-        self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes]
-    ) -> UpstreamResponse:
-        supported = protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
-        include_usage = call.stream and supported
-        always_reported = card.provider in _ALWAYS_REPORT_USAGE
-        with_usage = include_usage and not always_reported
-        response = await self._send_once(card, call, protocol, path, arrived, include_usage=with_usage)
-        if include_usage and not call.wants_usage and _rejects_stream_options(response):
-            response = await self._send_once(card, call, protocol, path, arrived, include_usage=False)
-            # The error may be about options of the client's own.
-            if response.status < 400:
-                self._rejects_include_usage.add(base_url(card))
-        return response
-
-    async def _send_once(
         self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes], *, include_usage: bool
     ) -> UpstreamResponse:
         key = api_key(card)
-        payload, timeouts = _payload(card, call, include_usage), call.limits(self.timeouts)
-        # Streams and whole responses have their own time limits.
+        payload = _payload(card, call, include_usage)
+        # Streams have their own time limits.
+        timeouts = call.limits(self.timeouts) if call.stream else self.timeouts
         response = await self._client.send(
             "POST",
             target(card, endpoint_url(card, path or protocol.path), self.http2),
@@ -152,7 +150,7 @@ class Relay:
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
-            body = BodyReader(_reading(card, response), response.headers.get("content-encoding", ""))
+            body = BodyReader(response.read, response.headers.get("content-encoding", ""))
             # Servers mix up the content types, and whether a stream was requested.
             if call.stream and status < 300:
                 kind = await body.kind()
@@ -178,19 +176,22 @@ class Relay:
         return whole_response(card, key, status, headers, whole, call.decode)
 
 
-async def _within(card: Card, limit_s: float, call: Coroutine[Any, Any, UpstreamResponse]) -> UpstreamResponse:
-    """The response of a call that may take `limit_s` seconds. Raises UpstreamError where it fails."""
-    try:
-        async with asyncio.timeout(limit_s):
-            return await call
-    except ConnectTimeoutError:
-        raise late(card, "connect_timeout") from None
-    except TimeoutError:
-        raise late(card) from None
-    except CodingError as error:
-        raise _undecodable(card, error) from None
-    except (OSError, ValueError) as error:
-        raise _broken(card, error) from None
+def _failure(card: Card, error: Exception, arrived: Sequence[bytes] = ()) -> UpstreamError:
+    """What a call failed of, which had got so much of its answer."""
+    match error:
+        case UpstreamError():
+            failure = error
+        case ConnectTimeoutError():
+            failure = late(card, "connect_timeout")
+        case TimeoutError():
+            failure = late(card)
+        case CodingError():
+            failure = _undecodable(card, error)
+        case _:
+            failure = _broken(card, error)
+    if arrived:
+        failure.delivered_tokens = tokens_in(arrived)
+    return failure
 
 
 def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -254,6 +255,8 @@ def _source(card: Card, key: str | None, body: BodyReader, response: Answer) -> 
             return await body.read()
         except CodingError as error:
             raise _undecodable(card, error) from None
+        except OSError as error:
+            raise _broken(card, error) from None
 
     async def close() -> None:
         response.close()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from router.cards.schema import Card
-from router.dispatch.bodies.fitting import Fitting
+from router.dispatch.bodies.fitting import REJECTIONS, Corrections, Fitting
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
 from router.dispatch.converted_response import converted
+from router.dispatch.facts import facts_of
 from router.dispatch.lora.naming import without_adapters
-from router.dispatch.providers import dialect_of, native_apis, uses_litellm
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import Timeouts
@@ -71,13 +71,13 @@ class Upstreams:
 
     def counts_tokens(self, card: Card) -> bool:
         """Whether the card's upstream counts the tokens of Anthropic requests."""
-        return MESSAGES.api in native_apis(card)
+        return MESSAGES.api in facts_of(card).apis
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
         if not self.counts_tokens(card):
             return None
-        sent = fitted(call, card, dialect_of(card))
+        sent = fitted(call, card, facts_of(card).dialect)
         return await self._relay.send(card, sent, f"{MESSAGES.path}/count_tokens")
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
@@ -85,22 +85,36 @@ class Upstreams:
         FieldError where the upstream does not support the body.
         """
         call, left_out = without_adapters(call, card)
-        response = await self._send_clean(card, call)
+        if call.raw is not None:
+            response = await self._relay.forward(card, call, call.raw)
+        elif problem := unsupported_api(card, call.api):
+            raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
+        elif call.api == "embeddings":
+            upstream = self._litellm.embed if facts_of(card).by_litellm else self._relay.send
+            response = await upstream(card, call)
+        else:
+            sent = fitted(call, card, self._fitting.dialect(card))
+            response = _for_client(await self._send_fitted(card, sent), call, sent)
+            if response.status in REJECTIONS:
+                response = await self._send_corrected(card, call, sent, response)
         return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
 
-    async def _send_clean(self, card: Card, call: Call) -> UpstreamResponse:
-        if call.raw is not None:
-            return await self._relay.forward(card, call, call.raw)
-        if problem := unsupported_api(card, call.api):
-            raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
-        if call.api == "embeddings":
-            return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
-        return await self._fitting.send(card, call, functools.partial(self._send_fitted, card, call))
+    def _send_fitted(self, card: Card, sent: Call) -> Awaitable[UpstreamResponse]:
+        """Send a call that was fitted to the card; the response is in the same protocol."""
+        upstream = self._relay if sent.api in facts_of(card).apis else self._litellm
+        return upstream.send(card, sent)
 
-    async def _send_fitted(self, card: Card, call: Call, sent: Call) -> UpstreamResponse:
-        """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
-        upstream = self._litellm if sent.api not in native_apis(card) else self._relay
-        response = await upstream.send(card, sent)
-        if sent.changed:
-            response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
-        return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
+    async def _send_corrected(self, card: Card, call: Call, sent: Call, response: UpstreamResponse) -> UpstreamResponse:
+        """The response to the call without what its server rejects, as far as its `response` and further ones show."""
+        corrections = Corrections(self._fitting, card, call, sent)
+        while (again := corrections.after(response)) is not None:
+            response = _for_client(await self._send_fitted(card, again), call, again)
+        corrections.end(response)
+        return response
+
+
+def _for_client(response: UpstreamResponse, call: Call, sent: Call) -> UpstreamResponse:
+    """The response to the call as it was `sent`, in the protocol of `call`, the client's."""
+    if sent.changed:
+        response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
+    return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)

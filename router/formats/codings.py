@@ -8,6 +8,7 @@ from collections.abc import Mapping
 _NONE = frozenset({"", "identity", "none", "utf-8"})
 # No text begins with these bytes.
 _MAGIC: Mapping[bytes, str] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGICS = tuple(_MAGIC)
 
 
 def codings_in(content_encoding: str) -> list[str]:
@@ -18,4 +19,6 @@ def codings_in(content_encoding: str) -> list[str]:
 
 def coding_that_begins(head: bytes) -> str:
     """The coding of a body that begins with `head` and states none; empty where it is not compressed."""
+    if not head.startswith(_MAGICS):
+        return ""
     return next((coding for magic, coding in _MAGIC.items() if head.startswith(magic)), "")

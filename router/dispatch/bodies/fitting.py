@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 
 from router.cards.schema import Card
 from router.dispatch.call import Call, fitted
-from router.dispatch.providers import base_url, dialect_of
+from router.dispatch.facts import facts_of
 from router.dispatch.response import UpstreamResponse
 from router.errors import FieldError
 from router.wire import Dialect
@@ -16,7 +14,8 @@ from router.wire.dialect.corrections import is_lasting, learned_dialect, unthink
 from router.wire.dialect.native import corrected, rejects_beta_header
 
 # The statuses with which servers reject a field; llama.cpp's templates have 500.
-_REJECTIONS = frozenset({400, 422, 500})
+REJECTIONS = frozenset({400, 422, 500})
+# Most servers name one field at a time.
 _MAX_CORRECTIONS = 4
 _BETA = "anthropic-beta"
 
@@ -28,32 +27,47 @@ class Fitting:
         # By provider, base URL and model.
         self._learned: dict[tuple[str, str | None, str], Dialect] = {}
 
-    async def send(
-        self, card: Card, call: Call, send_fitted: Callable[[Call], Awaitable[UpstreamResponse]]
-    ) -> UpstreamResponse:
-        """The response of `send_fitted` to the call as it is fitted to the card, corrected where the server rejects a
-        part of it.
+    def dialect(self, card: Card) -> Dialect:
+        """The dialect of the card's server, as it is known now."""
+        facts = facts_of(card)
+        return (self._learned and self._learned.get(_server(card))) or facts.dialect
+
+    def learn(self, card: Card, dialect: Dialect) -> None:
+        """Fit later calls to this dialect."""
+        self._learned[_server(card)] = dialect
+
+
+class Corrections:
+    """The corrections of one call, which its server has rejected as it was `sent`."""
+
+    def __init__(self, fitting: Fitting, card: Card, call: Call, sent: Call) -> None:
+        self._fitting, self._card, self._call, self._sent = fitting, card, call, sent
+        self._known = self._dialect = self._learned = fitting.dialect(card)
+        self._left = _MAX_CORRECTIONS
+
+    def after(self, response: UpstreamResponse) -> Call | None:
+        """The call as the server accepts it; None where its response does not show that, or is none of that kind."""
+        if response.status not in REJECTIONS or not isinstance(response.body, bytes) or not self._left:
+            return None
+        self._left -= 1
+        error = response.body.decode("utf-8", "replace")
+        sent = self._sent
+        if sent.api == "chat" and is_lasting(error):
+            self._learned = learned_dialect(error, sent.body, self._learned) or self._learned
+        again, self._dialect = _corrected(self._card, self._call, sent, self._dialect, error)
+        self._sent = again or sent
+        return again
+
+    def end(self, response: UpstreamResponse) -> None:
+        """Take in the last response. An error may quote a request, so only what the server accepted afterwards shows
+        anything about other requests.
         """
-        server = card.provider, base_url(card), card.model
-        known = dialect = learned = self._learned.get(server) or dialect_of(card)
-        sent = fitted(call, card, dialect)
-        response = await send_fitted(sent)
-        # Most servers name one field at a time.
-        for _ in range(_MAX_CORRECTIONS):
-            if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
-                break
-            error = response.body.decode("utf-8", "replace")
-            if sent.api == "chat" and is_lasting(error):
-                learned = learned_dialect(error, sent.body, learned) or learned
-            again, dialect = _corrected(card, call, sent, dialect, error)
-            if again is None:
-                break
-            sent = again
-            response = await send_fitted(sent)
-        # An error may quote a request, so only what the server accepted afterwards shows anything about other requests.
-        if response.status < 400 and learned is not known:
-            self._learned[server] = learned
-        return response
+        if response.status < 400 and self._learned is not self._known:
+            self._fitting.learn(self._card, self._learned)
+
+
+def _server(card: Card) -> tuple[str, str | None, str]:
+    return card.provider, facts_of(card).base_url, card.model
 
 
 def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:

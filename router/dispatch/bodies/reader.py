@@ -17,7 +17,8 @@ _MAX_HEAD_BYTES = 64 * 1024
 
 def are_events(body: bytes) -> bool:
     """Whether a whole body is a stream of events."""
-    return begins_events(body[:_MAX_HEAD_BYTES]) is True
+    # Nearly all are objects.
+    return not body.startswith(b"{") and begins_events(body[:_MAX_HEAD_BYTES]) is True
 
 
 class BodyReader:
@@ -28,32 +29,28 @@ class BodyReader:
 
     def __init__(self, read: Read, content_encoding: str) -> None:
         self._read = read
-        self._decoders: list[Decoder] | None = decoders_of(content_encoding) or None
+        self._decoders: list[Decoder] = decoders_of(content_encoding) if content_encoding else []
         self._is_at_start = True
         self._parts: Iterator[bytes] = iter(())
         self._head = b""
 
     async def kind(self) -> Kind:
         """What the body is by its first bytes, which remain to be read."""
+        head = b""
         while True:
-            is_json, has_events = begins_json(self._head), begins_events(self._head)
-            if is_json or has_events:
-                return "json" if is_json else "events"
-            if (is_json is False and has_events is False) or len(self._head) > _MAX_HEAD_BYTES:
-                return "other"
-            piece = await self._next()
+            is_json, has_events = begins_json(head), begins_events(head)
+            is_other = (is_json is False and has_events is False) or len(head) > _MAX_HEAD_BYTES
+            piece = b"" if is_json or has_events or is_other else await self.read()
             if not piece:
-                return "other"
-            self._head += piece
+                self._head = head
+                return "json" if is_json else "events" if has_events else "other"
+            head += piece
 
     async def read(self) -> bytes:
         """The next part of the body."""
         if self._head:
             head, self._head = self._head, b""
             return head
-        return await self._next()
-
-    async def _next(self) -> bytes:
         while True:
             for part in self._parts:
                 return part
@@ -62,7 +59,8 @@ class BodyReader:
                 return b""
             if self._is_at_start:
                 self._is_at_start = False
-                self._decoders = self._decoders or decoders_of(coding_that_begins(piece))
+                if not self._decoders and (coding := coding_that_begins(piece)):
+                    self._decoders = decoders_of(coding)
             if not self._decoders:
                 return piece
             self._parts = _decoded(self._decoders, iter((piece,)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta, Raw, Struct
 
 from router.formats.json import json_or_none
 from router.wire.chat.finish import reason_of
@@ -15,67 +17,75 @@ _NO_CHOICES = (b"[]", b"null")
 _ANSWERS = ("choices", "content", "data", "input_tokens", "object", "output")
 # What errors have that are sent as a success.
 _SAYS_ERROR = ("detail", "message", "msg")
+_USUAL_ENDS = frozenset({"stop", "length", "tool_calls"})
 
 
-class _Choice(msgspec.Struct):
+class Summary(Struct, frozen=True):
+    """What matters of a whole response. `is_error`: it reports an error in place of an answer. `lacks_choices`: it has
+    a list of choices without any. `given_up` is the finish reason of a choice that the server did not complete.
+    """
+
+    usage: Any = None
+    service_tier: Any = None
+    is_error: bool = False
+    lacks_choices: bool = False
+    given_up: str | None = None
+
+
+class _UsualChoice(Struct):
+    finish_reason: str | None = None
+
+
+class _Usual(Struct):
+    """A chat completion as nearly all are. The fields that do not matter are checked and skipped, here as below."""
+
+    choices: Annotated[list[_UsualChoice], Meta(min_length=1)]
+    usage: Any = None
+    service_tier: Any = None
+    error: None = None
+
+
+class _Choice(Struct):
     finish_reason: Any = None
 
 
-class Summary(msgspec.Struct):
-    """The fields of a whole response that matter to the gateway; the others are checked and skipped."""
+class _Response(Struct):
+    """Any other response."""
 
     usage: Any = None
     error: Any = None
     service_tier: Any = None
-    choices: msgspec.Raw = msgspec.Raw(b"")
-    content: msgspec.Raw = msgspec.Raw(b"")
-    data: msgspec.Raw = msgspec.Raw(b"")
-    input_tokens: msgspec.Raw = msgspec.Raw(b"")
-    object: msgspec.Raw = msgspec.Raw(b"")
-    output: msgspec.Raw = msgspec.Raw(b"")
+    choices: Raw = Raw(b"")
+    content: Raw = Raw(b"")
+    data: Raw = Raw(b"")
+    input_tokens: Raw = Raw(b"")
+    object: Raw = Raw(b"")
+    output: Raw = Raw(b"")
     detail: Any = None
     message: Any = None
     msg: Any = None
 
-    @property
-    def is_error(self) -> bool:
-        """Whether the response reports an error in place of an answer."""
-        if self.error:
-            return True
-        has_answer = any(bytes(getattr(self, name)) not in (b"", b"null") for name in _ANSWERS)
-        return not has_answer and any(getattr(self, name) for name in _SAYS_ERROR)
-
-    @property
-    def lacks_choices(self) -> bool:
-        """Whether the response has a list of choices without any."""
-        return bytes(self.choices).translate(None, _JSON_WHITESPACE) in _NO_CHOICES
-
-    @property
-    def given_up(self) -> str | None:
-        """The finish reason of a choice that the server did not complete."""
-        if not bytes(self.choices):
-            return None
-        try:
-            reasons = [reason_of({"finish_reason": choice.finish_reason}) for choice in _CHOICES.decode(self.choices)]
-        except (msgspec.DecodeError, ValueError):
-            return None
-        return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
-
 
 _PLAIN = ("error", "service_tier", "usage", *_SAYS_ERROR)
-_SUMMARY = msgspec.json.Decoder(Summary)
+_USUAL = msgspec.json.Decoder(_Usual)
+_RESPONSE = msgspec.json.Decoder(_Response)
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
 def summary_in(body: bytes) -> Summary | None:
     """The summary of a body; None where it is no JSON object."""
     try:
-        return _SUMMARY.decode(body.decode())
-    except msgspec.DecodeError:
-        # msgspec rejects half of a surrogate pair, which is no reason to reject a response.
-        return summary_of(json_or_none(body))
-    except (ValueError, RecursionError):
+        text = body.decode()
+    except UnicodeDecodeError:
         return None
+    try:
+        usual = _USUAL.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return _summary_in_any(body, text)
+    ends = [choice.finish_reason for choice in usual.choices]
+    return Summary(
+        usual.usage, usual.service_tier, given_up=None if _USUAL_ENDS.issuperset(ends) else _failure_among(ends)
+    )
 
 
 def summary_of(decoded: Any) -> Summary | None:
@@ -84,8 +94,50 @@ def summary_of(decoded: Any) -> Summary | None:
         return None
     known = {name: decoded[name] for name in _PLAIN if name in decoded}
     # Only whether they are there matters, and that there are no choices.
-    answers = {name: msgspec.Raw(_mark(decoded[name])) for name in _ANSWERS if name in decoded}
-    return Summary(**known, **answers)
+    answers = {name: Raw(_mark(decoded[name])) for name in _ANSWERS if name in decoded}
+    return _summary(_Response(**known, **answers))
+
+
+def _summary_in_any(body: bytes, text: str) -> Summary | None:
+    try:
+        return _summary(_RESPONSE.decode(text))
+    except msgspec.DecodeError:
+        # msgspec rejects half of a surrogate pair, which is no reason to reject a response.
+        return summary_of(json_or_none(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _summary(response: _Response) -> Summary:
+    return Summary(
+        response.usage,
+        response.service_tier,
+        _is_error(response),
+        bytes(response.choices).translate(None, _JSON_WHITESPACE) in _NO_CHOICES,
+        _given_up(bytes(response.choices)),
+    )
+
+
+def _is_error(response: _Response) -> bool:
+    if response.error:
+        return True
+    has_answer = any(bytes(getattr(response, name)) not in (b"", b"null") for name in _ANSWERS)
+    return not has_answer and any(getattr(response, name) for name in _SAYS_ERROR)
+
+
+def _given_up(choices: bytes) -> str | None:
+    if not choices:
+        return None
+    try:
+        return _failure_among([choice.finish_reason for choice in _CHOICES.decode(choices)])
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def _failure_among(ends: Iterable[Any]) -> str | None:
+    """The first of these finish reasons that says that the choice was not completed. Raises ValueError."""
+    reasons = [reason_of({"finish_reason": end}) for end in ends]
+    return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
 
 
 def _mark(value: Any) -> bytes:

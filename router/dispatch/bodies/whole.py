@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from router.cards.schema import Card
 from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import redacted
 from router.dispatch.bodies.summary import summary_in, summary_of
+from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.connection.egress import secrets_of
 from router.dispatch.failover import log_refusal
 from router.dispatch.http1 import Answer
@@ -36,7 +36,7 @@ async def read_whole(card: Card, response: Answer, body: BodyReader, idle_s: flo
             # Nothing is waited for, and a clock would cost more than the reading.
             chunk = await body.read()
         else:
-            async with asyncio.timeout(idle_s):
+            with TimeLimit(idle_s):
                 chunk = await body.read()
         if not chunk:
             chunks[:] = [b"".join(chunks)]  # one copy
@@ -46,7 +46,7 @@ async def read_whole(card: Card, response: Answer, body: BodyReader, idle_s: flo
     raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
 
 
-def tokens_in(arrived: list[bytes]) -> int:
+def tokens_in(arrived: Sequence[bytes]) -> int:
     """About how many tokens a part of an answer has. A large one is not decoded, which takes time and memory."""
     size = sum(map(len, arrived))
     return tokens_of(size) if size > _MAX_DECODED_BYTES else texts_in(b"".join(arrived)).tokens
@@ -69,7 +69,8 @@ def whole_response(
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.is_error:
         return error_response(card, key, None, headers, body)
-    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    counts = {"usage": summary.usage}
+    usage = usage_in(counts if summary.service_tier is None else counts | {"service_tier": summary.service_tier})
     if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
         if is_error_body(whole):
             return error_response(card, key, None, headers, body)

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from router.cards.schema import Card
-from router.dispatch.connection.urls import models_url
-from router.dispatch.providers import base_url
+from router.dispatch.facts import facts_of
 from router.dispatch.response import UpstreamResponse
 from router.errors import BusyError, UpstreamError
-from router.formats.net import is_loopback
 
 if TYPE_CHECKING:
     from router.dispatch.pool.deployment import Deployment
@@ -42,7 +40,7 @@ class Restarts:
 
     def answered(self, card: Card) -> None:
         """Take in that the server of a card with one server has answered."""
-        if (url := _local_url(card)) is not None:
+        if (url := facts_of(card).local_models_url) is not None:
             self._answered.add(url)
 
     async def returned(
@@ -55,7 +53,7 @@ class Restarts:
         """
         if not _shows_restart(outcome):
             return []
-        urls = {each.name: url for each in deployments if (url := _local_url(each.card)) in self._answered}
+        urls = {each.name: url for each in deployments if (url := facts_of(each.card).local_models_url) in self._answered}
         servers = set(filter(None, urls.values()))
         if _says_gone(outcome) and len(servers) == 1:
             self._gone_s |= dict.fromkeys(servers, time.monotonic())
@@ -97,10 +95,6 @@ class Restarts:
                 await asyncio.sleep(min(_PAUSE_S, max(until_s - now_s, 0.0)))
         self._answered.discard(url)
         return ""
-
-
-def _local_url(card: Card) -> str | None:
-    return models_url(card) if is_loopback(base_url(card)) else None
 
 
 def _shows_restart(outcome: UpstreamResponse | UpstreamError | BusyError) -> bool:

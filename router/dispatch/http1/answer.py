@@ -58,7 +58,7 @@ class Answer:
         """Return once the head has arrived. Raises BrokenError or ProtocolError where none does."""
         while self.head is None:
             self._raise_failure()
-            await self._change()
+            await self._changed()
 
     async def read(self) -> bytes:
         """What has arrived of the body and was not read; b"" at its end.
@@ -75,7 +75,7 @@ class Answer:
             if self.is_complete:
                 return b""
             self._raise_failure()
-            await self._change()
+            await self._changed()
 
     def close(self) -> None:
         """End the exchange, unless the answer has arrived whole: the connection, or the stream of HTTP/2."""
@@ -105,12 +105,10 @@ class Answer:
             # An error refers to the frames that it was raised in, and these to this answer.
             raise copy.copy(self._failure)
 
-    async def _change(self) -> None:
+    def _changed(self) -> asyncio.Future[None]:
+        """Done at the next change. One caller waits at a time."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -50,17 +50,26 @@ class Client:
         there is no answer, and ValueError for a header that cannot be sent.
         """
         head = _head(method, target, headers, body, is_alone)
-        kept = None if is_alone else self._pool.take(target.origin)
-        if kept is not None:
+        connection = None if is_alone else self._pool.take(target.origin)
+        was_kept = connection is not None
+        while True:
+            if connection is None:
+                new = functools.partial(self.new_connection, target.origin)
+                connection = await connected(target.origin, self.names, new, connect_s)
+                self._open.add(connection)
+            answer = connection.send(head, body, has_body=method != "HEAD", is_last=is_alone)
             try:
-                return await self._exchange(kept, method, head, body, is_alone)
+                await answer.begun()
             except BrokenError as error:
-                if method not in REPEATABLE or not error.is_unanswered:
+                answer.close()
+                if not was_kept or method not in REPEATABLE or not error.is_unanswered:
                     raise
-        new = functools.partial(self.new_connection, target.origin)
-        connection = await connected(target.origin, self.names, new, connect_s)
-        self._open.add(connection)
-        return await self._exchange(connection, method, head, body, is_alone)
+                connection, was_kept = None, False
+            except BaseException:
+                answer.close()
+                raise
+            else:
+                return answer
 
     def new_connection(self, origin: Origin) -> Connection:
         """A connection for requests to the origin, which is not connected yet."""
@@ -78,15 +87,6 @@ class Client:
             connection.abort()
         # The transports close themselves in the next pass of the loop.
         await asyncio.sleep(0)
-
-    async def _exchange(self, connection: Connection, method: str, head: bytes, body: bytes, is_alone: bool) -> Answer:
-        answer = connection.send(head, body, has_body=method != "HEAD", is_last=is_alone)
-        try:
-            await answer.begun()
-        except BaseException:
-            answer.close()
-            raise
-        return answer
 
     def _lost(self, origin: Origin, connection: Connection) -> None:
         self._open.discard(connection)

@@ -9,6 +9,7 @@ from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.fields import reject
 
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_KNOWN = _LIMITS.union(FIELDS)
 # Without tools these say nothing, and several servers reject them.
 _ABOUT_TOOLS = ("tool_choice", "parallel_tool_calls")
 _NO_CHOICE = (None, "auto", "none")
@@ -23,6 +24,8 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     """
     fitted = dict(body)
     changed: list[str] = []
+    if _KNOWN.isdisjoint(body) and not _has_rules_for(body, dialect):
+        return fitted, changed
     _fit_tools(fitted, changed)
     _fit_limit(fitted, dialect)
     if not fitted.get("logprobs") and "top_logprobs" in fitted:
@@ -39,6 +42,12 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
         if fitted.get(first) is not None and fitted.get(second) is not None:
             _leave_out(fitted, second, dialect, changed)
     return fitted, changed
+
+
+def _has_rules_for(body: Mapping[str, Any], dialect: Dialect) -> bool:
+    """Whether the dialect states something of a field of the body, beyond what all know."""
+    of_field = not (dialect.rejects.isdisjoint(body) and dialect.bounds.keys().isdisjoint(body))
+    return of_field or any(second in body for _, second in dialect.exclusive)
 
 
 def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:

@@ -28,12 +28,12 @@ _LEAST_TOP_P = 0.95
 
 def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[Any]:
     """The messages with the reasoning that this server takes back; `maker` is the `server_id` of its card."""
-    loops = _in_loops(messages)
+    concerned = list(map(_concerns_servers, messages))
+    if not any(concerned):
+        return list(messages)
     return [
-        _fit_turn(message, dialect, maker, loops[position])
-        if isinstance(message, dict) and message.get("role") == "assistant" and _concerns_servers(message)
-        else message
-        for position, message in enumerate(messages)
+        _fit_turn(message, dialect, maker, in_loop) if is_concerned else message
+        for message, is_concerned, in_loop in zip(messages, concerned, _in_loops(messages), strict=True)
     ]
 
 
@@ -102,8 +102,10 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
     return turn
 
 
-def _concerns_servers(message: Message) -> bool:
-    """Whether the turn calls tools, or has a field or a part that only some servers know."""
+def _concerns_servers(message: Any) -> bool:
+    """Whether it is a turn that calls tools, or has a field or a part that only some servers know."""
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return False
     return not _NOT_FOR_ALL.isdisjoint(message) or isinstance(message.get("content"), list)
 
 

@@ -23,7 +23,10 @@ _MAY_BE_EMPTY = ("assistant", "tool", "user")
 
 def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
     """The messages as the server accepts them. Raises FieldError for a content part that it cannot read."""
-    fitted = [_fit(message, dialect, f"messages[{position}]") for position, message in enumerate(messages)]
+    fitted = [
+        message if _is_plain(message, dialect) else _fit(message, dialect, f"messages[{position}]")
+        for position, message in enumerate(messages)
+    ]
     kept = [message for message in fitted if message is not None] or fitted
     if not dialect.system_alone and kept and all(map(_is_system, kept)):
         kept[-1] = {**kept[-1], "role": "user"}
@@ -44,7 +47,7 @@ def without_cache_control(item: Any) -> Any:
 
 def _fit(message: Any, dialect: Dialect, path: str) -> Any:
     """The message; None where it is empty and the server accepts no empty ones."""
-    if not isinstance(message, dict) or _is_plain(message, dialect):
+    if not isinstance(message, dict):
         return message
     fitted = dict(message)
     if fitted.get("role") == "developer" and not dialect.developer:
@@ -65,8 +68,10 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
     return fitted
 
 
-def _is_plain(message: Mapping[str, Any], dialect: Dialect) -> bool:
+def _is_plain(message: Any, dialect: Dialect) -> bool:
     """Whether the message is one of text alone, which every dialect accepts: most are, and this is quick."""
+    if not isinstance(message, dict):
+        return False
     content = message.get("content")
     return (
         isinstance(content, str)

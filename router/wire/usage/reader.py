@@ -26,6 +26,9 @@ _Steps = tuple[str, ...]
 
 def usage_in(message: Mapping[str, Any], earlier: Usage | None = None) -> Usage | None:
     """The usage in a response or a stream event; `earlier` is that of the events before, and None means none so far."""
+    usage = message.get("usage")
+    if earlier is None and type(usage) is dict and (plain := _plain(usage)) is not None:
+        return _with_tier(plain, message)
     without_counts: Usage | None = None
     for steps in _HOLDERS:
         if (steps[0] not in message) if steps else _ROOT_KEYS.isdisjoint(message):
@@ -77,10 +80,10 @@ class _Prompt(NamedTuple):
 
 
 def _plain(usage: Mapping[str, Any]) -> Usage | None:
-    """The usage where an object has OpenAI's three counts and nothing else, as most servers write it; else None. Only
-    quicker than `_read`.
+    """The usage where an object has OpenAI's three counts and nothing else, or vLLM's null beside them, as most servers
+    write it; else None. Only quicker than `_read`.
     """
-    if len(usage) != len(_THREE):
+    if len(usage) != len(_THREE) + (usage.get("prompt_tokens_details", 0) is None):
         return None
     prompt, answer, total = map(usage.get, _THREE)
     if not (type(prompt) is type(answer) is type(total) is int) or min(prompt, answer) <= 0 or total > MAX_TOKENS:
@@ -153,7 +156,9 @@ def _answer_tokens(counts: Mapping[str, _Count], prompt: int) -> int:
 
 
 def _with_tier(usage: Usage, message: Mapping[str, Any]) -> Usage:
-    tier = None if usage.service_tier else _word(message, _TIERS)
+    if usage.service_tier or _TIER_KEYS.isdisjoint(message):
+        return usage
+    tier = _word(message, _TIERS)
     return usage if tier is None else msgspec.structs.replace(usage, service_tier=tier)
 
 
@@ -271,6 +276,7 @@ def _by_key() -> Mapping[str, tuple[tuple[str, int, _Steps], ...]]:
 
 _BY_KEY = _by_key()
 _COST, _TIER, _TIERS = _paths("cost"), _paths("tier"), tuple(map(_steps, TIER_HOLDERS))
+_TIER_KEYS = frozenset(steps[0] for steps in _TIERS)
 _REASONING_BESIDE = frozenset(_steps(path) for row in VOCABULARIES if row.reasoning_beside for path in row.reasoning)
 _BESIDE = tuple((frozenset(map(_steps, row.input)), _caches(row)) for row in VOCABULARIES if row.cache_beside)
 _CACHE_BESIDE = frozenset(word for _, words in _BESIDE for word in words)
