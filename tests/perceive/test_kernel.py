@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
 from bench.decision import many_cards
 from router.cards import Catalog
@@ -31,6 +30,7 @@ from router.perceive.kernel.words import END, FIRST
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
 from router.perceive.text.lexicon import Lexicon
+from router.perceive.text.tokenizer import StoredTokenizer
 from router.types import Features, Floats, Forecast
 
 ROOT = Path(__file__).parents[2]
@@ -357,9 +357,9 @@ def test_a_tokenizer_that_keeps_upper_case_is_not_compiled(compiled: Predictor) 
     encoder = compiled.encoder
     assert isinstance(encoder, StaticEncoder)
     card, rows, scales, tokenizer, lexicon = encoder.__reduce__()[1]
-    stated = json.loads(tokenizer.to_str())
+    stated = json.loads(tokenizer.content)
     stated["normalizer"]["lowercase"] = False
-    cased = Tokenizer.from_str(json.dumps(stated))
+    cased = StoredTokenizer(json.dumps(stated).encode(), card.tokens)
     assert encoder.bound is not None
     assert StaticEncoder(card, rows, scales, cased, lexicon).bound is None
 

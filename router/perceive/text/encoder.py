@@ -20,13 +20,13 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
 from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
 from router.perceive.kernel.words import bound
 from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
+from router.perceive.text.tokenizer import StoredTokenizer
 from router.types import Floats, Indices
 
 FORMAT = "pulvinar-encoder"
@@ -90,10 +90,11 @@ class StaticEncoder:
     """
 
     def __init__(
-        self, card: EncoderCard, rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon: Lexicon
+        self, card: EncoderCard, rows: NDArray[np.int8], scales: Floats, tokenizer: StoredTokenizer, lexicon: Lexicon
     ) -> None:
+        """Raises ArtifactError for a tokenizer that is damaged, or has more tokens than the table."""
         self.card, self._rows, self._scales, self._lexicon = card, rows, scales, lexicon
-        self._tokenizer, self._model = tokenizer, tokenizer.model
+        self._stored_tokenizer = tokenizer
         self.name = card.name
         self.dimensions = card.dimensions
         # The version identifies how this module reads the files.
@@ -103,11 +104,13 @@ class StaticEncoder:
         self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
-        self.bound = bound(rows, scales, tokenizer, lexicon)
+        self.bound = bound(rows, scales, tokenizer.content, lexicon)
+        if self.bound is None:
+            self._model  # noqa: B018 - the first word needs it, and the error belongs here
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another machine starts without what this one has memorised.
-        return StaticEncoder, (self.card, self._rows, self._scales, self._tokenizer, self._lexicon)
+        return StaticEncoder, (self.card, self._rows, self._scales, self._stored_tokenizer, self._lexicon)
 
     @classmethod
     def load(cls, folder: Path) -> StaticEncoder:
@@ -120,9 +123,7 @@ class StaticEncoder:
             raise ArtifactError(f"{folder}: the token table does not have the shape that encoder.json states")
         if quantised.dtype != np.int8 or scales.dtype != np.float32:
             raise ArtifactError(f"{folder}: the token table is not int8 with float32 scales")
-        tokenizer = _tokenizer(folder / "tokenizer.json", card.tokens)
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        tokenizer = StoredTokenizer.read(folder / "tokenizer.json", card.tokens)
         lexicon = Lexicon.load(folder / "lexicon.npz", card.tokens)
         if len(lexicon) != card.words:
             raise ArtifactError(f"{folder}: the lexicon does not have as many words as encoder.json states")
@@ -208,6 +209,11 @@ class StaticEncoder:
             self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * (len(missing) + len(new))
         return memo
 
+    @functools.cached_property
+    def _model(self) -> Any:
+        """The part of the tokenizer that splits a word into pieces."""
+        return self._stored_tokenizer.made.model
+
     def _pieces_of(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
         # For plain words, all that the tokenizer does is to lower the case and to split into pieces.
         plain = [word for word in words if _is_plain(word)]
@@ -233,7 +239,7 @@ class StaticEncoder:
     def _pieces_by_tokenizer(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         pieces: list[list[int]] = [[] for _ in words]
         if any(words):
-            encoding = self._tokenizer.encode(
+            encoding = self._stored_tokenizer.made.encode(
                 [encodable(word) for word in words], is_pretokenized=True, add_special_tokens=False
             )
             for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
@@ -333,13 +339,3 @@ def _tokens_of_other_scripts(text: str) -> int:
 def _is_plain(word: str) -> bool:
     # A bracket may begin one of the special tokens, such as [MASK], which the tokenizer does not split.
     return word.isascii() and word.isprintable() and "[" not in word
-
-
-def _tokenizer(file: Path, tokens: int) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
-        raise ArtifactError(f"{file}: is damaged: {error}") from None
-    if tokenizer.get_vocab_size() > tokens:
-        raise ArtifactError(f"{file}: has {tokenizer.get_vocab_size()} tokens, the token table has {tokens}")
-    return tokenizer
