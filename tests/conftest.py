@@ -6,6 +6,7 @@ is mediocre at both. So a router that has learned must distinguish the two kinds
 
 from __future__ import annotations
 
+import gc
 import os
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
@@ -22,6 +24,10 @@ from tests import groups, postgres
 from tests.process_state import no_test_changes_the_process, one_tls_context
 
 __all__ = ["no_test_changes_the_process", "one_tls_context"]
+
+# A deadline would be a timed test. Every run draws new examples.
+settings.register_profile("pulvinar", max_examples=40, deadline=None)
+settings.load_profile("pulvinar")
 
 ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
 MODELS = ("calculator", "poet", "generalist")
@@ -75,6 +81,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if item not in left_out]
     if config.getoption("loadgroup", default=False):
         groups.group(items)
+
+
+def pytest_collection_finish() -> None:
+    # Modules and tests live as long as the process; no collection of garbage needs to go through them again.
+    gc.collect()
+    gc.freeze()
 
 
 def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:

@@ -4,13 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import settings
 
 from router.cards.sources import litellm_map
-
-# A deadline would be a timed test.
-settings.register_profile("pulvinar", max_examples=40, deadline=None)
-settings.load_profile("pulvinar")
 
 
 @pytest.fixture

@@ -19,16 +19,17 @@ def openai(message: str, type_: str | None = "invalid_request_error", code: Any 
 
 _TABLE = Path(__file__).with_name("upstream_errors.jsonl")
 ERRORS = [json.loads(line) for line in _TABLE.read_text("utf-8").splitlines()]
-IDS = [f"{error['server']}-{error['kind']}" for error in ERRORS]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=IDS)
-def test_an_error_has_its_kind_in_every_servers_words(error: dict[str, Any]) -> None:
-    fault = fault_of(error["status"], error["body"])
-    assert (fault.kind, fault.limit_tokens) == (error["kind"], error.get("limit_tokens"))
+def test_an_error_has_its_kind_in_every_servers_words() -> None:
+    wrong = []
+    for error in ERRORS:
+        fault = fault_of(error["status"], error["body"])
+        if (fault.kind, fault.limit_tokens) != (error["kind"], error.get("limit_tokens")):
+            wrong.append((error, fault))
+    assert wrong == []
 
 
-@pytest.mark.parametrize("error", [error for error in ERRORS if not isinstance(error["body"], str)])
 @pytest.mark.parametrize(
     "wrapped",
     [
@@ -41,8 +42,10 @@ def test_an_error_has_its_kind_in_every_servers_words(error: dict[str, Any]) -> 
     ],
     ids=["list", "error", "errors", "json in the message", "json after words", "raw"],
 )
-def test_the_kind_does_not_depend_on_the_wrapping(error: dict[str, Any], wrapped: Any) -> None:
-    assert fault_of(error["status"], wrapped(error["body"])).kind == error["kind"]
+def test_the_kind_does_not_depend_on_the_wrapping(wrapped: Any) -> None:
+    errors = [error for error in ERRORS if not isinstance(error["body"], str)]
+    assert len(errors) > 100
+    assert [error for error in errors if fault_of(error["status"], wrapped(error["body"])).kind != error["kind"]] == []
 
 
 @pytest.mark.parametrize(
