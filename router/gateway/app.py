@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,7 +12,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.errors import PulvinarError
 from router.gateway.dashboard import catalogue, changes
@@ -43,7 +43,8 @@ class RelayedApp:
         self._services, self._endpoint = gateway.services, endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await RelayedHandler(self._services, self._endpoint, scope, receive, send).run()
+        del receive, send
+        await RelayedHandler(self._services, self._endpoint, scope).run()
 
 
 class SurfaceEndpoint:
@@ -52,11 +53,12 @@ class SurfaceEndpoint:
     def __init__(self, gateway: Gateway, surface: Surface) -> None:
         self._services, self._surface = gateway.services, surface
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await CompletionHandler(self._services, self._surface, scope, receive, send).run()
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        del receive, send
+        return CompletionHandler(self._services, self._surface, scope).run()
 
 
-def make_app(gateway: Gateway) -> Starlette:
+def make_app(gateway: Gateway) -> ASGIApp:
     """Build the ASGI application of `gateway`, which is closed when the application shuts down."""
 
     @contextlib.asynccontextmanager
@@ -89,16 +91,18 @@ def make_app(gateway: Gateway) -> Starlette:
     )
     # A redirect would be built from the Host header, which the client controls.
     app.router.redirect_slashes = False
-    # Without Starlette's own outermost layer: this one answers every exception.
-    app.middleware_stack = RequestMiddleware(
-        ExceptionMiddleware(app.router, {PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error}),
+    # Without Starlette's own outermost layer: the one here answers every exception.
+    app.middleware_stack = ExceptionMiddleware(
+        app.router, {PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error}
+    )
+    return RequestMiddleware(
+        app,
         visitors=lambda: gateway.visitors,
         base_path=lambda: gateway.config.base_path,
         timeouts=lambda: gateway.config.timeouts,
         proxies=lambda: gateway.proxies,
         posts={path: handlers[surface.name] for surface in CALLING for path in ENDPOINTS[surface.name].paths},
     )
-    return app
 
 
 def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping
 
 import msgspec
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from router.cards import Card
 from router.dispatch import Call, UpstreamResponse
@@ -25,7 +25,8 @@ from router.gateway.endpoints.responder import Responder, without_type
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
-from router.gateway.http.client.sending import Sender, StalledClientError
+from router.gateway.http.client.connection import StalledClientError
+from router.gateway.http.client.exchange import exchange_of
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
@@ -45,15 +46,15 @@ _NO_HEADERS: Mapping[str, str] = {}
 class CompletionHandler:
     """Handles one request: read, route, dispatch, respond, record. Always responds."""
 
-    def __init__(self, services: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
-        self._services, self._surface, self._receive = services, surface, receive
-        self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    def __init__(self, services: Services, surface: Surface, scope: Scope) -> None:
+        self._services, self._surface = services, surface
+        self._exchange = exchange_of(scope)
+        self._headers = self._exchange.headers
         self._record_id: str = scope["state"]["record_id"]
         self._model_in_path: str | None = scope["state"].get("model")  # of an Azure deployment
         self._at, self._started_s = time.time(), time.monotonic()
-        self._sender: Sender = scope["state"]["sender"]
         self._client: str = scope["state"]["client"]
-        self._responder = Responder(send, self._routing_headers, surface.stream_type)
+        self._responder = Responder(self._exchange, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state, services.lines)
         self._running: Running | None = None
         self._memory: Reserved | None = None
@@ -81,8 +82,8 @@ class CompletionHandler:
                     request = await self._read(self._request, self._memory)
                     await self._services.pace.turn(tenant_of(request))
                     # How long a client takes to send its request shortens nobody's time to answer.
-                    self._sender.ends_s += time.monotonic() - began_s
-                    self._disconnect = CancelOnDisconnect(self._receive, self._sender.connection, self._sender.ends_s)
+                    self._exchange.ends_s += time.monotonic() - began_s
+                    self._disconnect = CancelOnDisconnect(self._exchange.connection, self._exchange.ends_s)
                     async with self._disconnect:
                         await self._answer(request)
                     self._services.shadows.offer(self._request, self._selection, self._readers.copy)
@@ -101,7 +102,7 @@ class CompletionHandler:
     async def _entered(self) -> GatewayRequest:
         """The request before its body is read, which is recorded even where that fails."""
         active = self._services.reloader.current
-        key = authenticated(active, self._headers, self._sender)
+        key = authenticated(active, self._headers, self._exchange)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
         check_room(self._services, self._request)
         await take_request(self._services, self._request, self._at)
@@ -109,7 +110,7 @@ class CompletionHandler:
 
     async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
         config = request.active.config
-        raw = await read_body(self._receive, self._headers, config.max_body_bytes, memory)
+        raw = await read_body(self._exchange, config.max_body_bytes, memory)
         body = await read_json_object(raw, config.json_limits, memory)
         if self._model_in_path is not None:
             body["model"] = self._model_in_path
@@ -151,7 +152,7 @@ class CompletionHandler:
             selection.chat_body,
             affinity=selection.affinity,
             key_id=request.key_id,
-            ends_s=self._sender.ends_s,
+            ends_s=self._exchange.ends_s,
             tenant=tenant_of(request),
             is_batch=selection.is_batch,
         )

@@ -17,7 +17,7 @@ from router.dispatch import Call
 from router.errors import UpstreamError
 from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
-from router.gateway.http.client.sending import Sender
+from router.gateway.http.client.exchange import exchange_of
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.permissions import Ownership, permitted
@@ -123,5 +123,4 @@ def _surface_of(body: Mapping[str, Any]) -> Surface:
 
 
 def _cancelled_on_disconnect(http: Request) -> CancelOnDisconnect:
-    sender: Sender = http.scope["state"]["sender"]
-    return CancelOnDisconnect(http.receive, sender.connection)
+    return CancelOnDisconnect(exchange_of(http.scope).connection)

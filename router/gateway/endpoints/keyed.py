@@ -22,7 +22,8 @@ from router.gateway.config.keys import Key, presented_key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_json_object
-from router.gateway.http.client.sending import EndsAt, Sender
+from router.gateway.http.client.connection import EndsAt
+from router.gateway.http.client.exchange import Exchange, exchange_of
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT
@@ -30,14 +31,14 @@ from router.gateway.routing.selection import GatewayRequest
 from router.types import Outcome
 
 
-def authenticated(active: ActiveConfig, headers: Mapping[str, str], sender: Sender | None = None) -> Key | None:
-    """The key of a request; None where the gateway has none. The connection of `sender` is known to have it.
+def authenticated(active: ActiveConfig, headers: Mapping[str, str], exchange: Exchange | None = None) -> Key | None:
+    """The key of a request; None where the gateway has none. The connection of `exchange` is known to have it.
 
     Raises InvalidKeyError.
     """
     key = active.keys.authenticate(presented_key(headers))
-    if sender is not None and key is not None:
-        sender.accept_key(key.id)
+    if exchange is not None and key is not None:
+        exchange.accept_key(key.id)
     return key
 
 
@@ -77,7 +78,7 @@ class Entry:
     async def read_body(self, http: Request) -> dict[str, Any]:
         """The JSON object in the body, within the configured limits. Raises CallerError and BusyError."""
         config = self.request.active.config
-        raw = await read_body(http.receive, http.headers, config.max_body_bytes, self.memory)
+        raw = await read_body(exchange_of(http.scope), config.max_body_bytes, self.memory)
         body = await read_json_object(raw, config.json_limits, self.memory)
         await self._pace.turn(tenant_of(self.request))
         return body
@@ -104,16 +105,16 @@ class Keyed:
         status, asked = 500, None
         code: str | None = "internal_error"
         services, active = self._services, self._services.reloader.current
-        sender: Sender = scope["state"]["sender"]
+        exchange = exchange_of(scope)
         try:
-            key = authenticated(active, http.headers, sender) if self._needs_key() else None
-            asked = GatewayRequest(CHAT, active, key, dict(http.headers), {})
+            key = authenticated(active, exchange.headers, exchange) if self._needs_key() else None
+            asked = GatewayRequest(CHAT, active, key, exchange.headers, {})
             if http.method == "POST":
                 # Lists and metrics take no turn: they say what is wrong also where the gateway is busy.
                 check_room(services, asked)
             await take_request(services, asked, at)
-            async with services.bodies.reserved(tenant_of(asked)) as memory, EndsAt(sender.ends_s):
-                entry = Entry(asked, memory, sender.ends_s, services.pace)
+            async with services.bodies.reserved(tenant_of(asked)) as memory, EndsAt(exchange.ends_s):
+                entry = Entry(asked, memory, exchange.ends_s, services.pace)
                 try:
                     response = await self._answer(http, entry)
                 finally:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from router.cards import Card
 from router.decide.model_name import is_auto
@@ -64,11 +64,9 @@ class _ReportedBill(Bill):
 class RelayedHandler(CompletionHandler):
     """Handles one request: read, find its card, relay, record. Always responds."""
 
-    def __init__(
-        self, services: Services, endpoint: RelayedEndpoint, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, services: Services, endpoint: RelayedEndpoint, scope: Scope) -> None:
         surface = msgspec.structs.replace(RESPONSES if endpoint.needs_responses else CHAT, name=endpoint.operation)
-        super().__init__(services, surface, scope, receive, send)
+        super().__init__(services, surface, scope)
         self._endpoint = endpoint
         self._bill = _ReportedBill(surface.api, is_charged=endpoint.is_charged)
         self._id: str = scope["path_params"].get("id", "")
@@ -76,7 +74,7 @@ class RelayedHandler(CompletionHandler):
         self._raw = b""
 
     async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
-        self._raw = await read_body(self._receive, self._headers, request.active.config.max_body_bytes, memory)
+        self._raw = await read_body(self._exchange, request.active.config.max_body_bytes, memory)
         if self._id and not _ID.fullmatch(self._id):
             raise UnknownModelError(f'there is no {self._endpoint.path.partition("/")[0][:-1]} "{self._id[:100]}"')
         body = await self._fields(request.active.config.json_limits, memory)
@@ -172,7 +170,7 @@ class RelayedHandler(CompletionHandler):
             headers=request.headers,
             key_id=request.key_id,
             raw=raw,
-            ends_s=self._sender.ends_s,
+            ends_s=self._exchange.ends_s,
             tenant=tenant_of(request),
         )
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from starlette.types import Send
+from router.gateway.http.client.exchange import Exchange
 
 T = TypeVar("T")
-Headers = list[tuple[bytes, bytes]]
 
-_JSON = (b"content-type", b"application/json")
-_STREAM: Headers = [
-    (b"cache-control", b"no-cache"),
-    # nginx would hold events back to fill its buffer.
-    (b"x-accel-buffering", b"no"),
-]
+_JSON = {"content-type": "application/json"}
+# nginx would hold events back to fill its buffer.
+_STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _NO_HEADERS: Mapping[str, str] = {}
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -28,35 +22,32 @@ class Responder:
     sent; `stream_type` is the content type of a stream.
     """
 
-    def __init__(self, send: Send, routing_headers: Callable[[], Mapping[str, str]], stream_type: str) -> None:
-        self._send, self._routing_headers = send, routing_headers
-        self._stream_type = (b"content-type", stream_type.encode())
-        self.has_begun = False
+    def __init__(self, exchange: Exchange, routing_headers: Callable[[], Mapping[str, str]], stream_type: str) -> None:
+        self._exchange, self._routing_headers, self._stream_type = exchange, routing_headers, stream_type
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the head of the response has been sent."""
+        return self._exchange.has_begun
 
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send a whole JSON response."""
-        self.has_begun = True
         length = {"content-length": str(len(body))}
-        encoded = [_JSON, *_encoded({**headers, **length, **self._routing_headers()})]
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
-        await self.events(body, is_last=True)
+        await self._exchange.respond(status, {**_JSON, **headers, **length, **self._routing_headers()}, body)
 
     async def begin_raw(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head of a response whose bytes are passed on, with the upstream's own content type."""
-        self.has_begun = True
-        encoded = _encoded({**headers, **self._routing_headers()})
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        self._exchange.begin(status, {**headers, **self._routing_headers()})
 
     async def begin_stream(self, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         """Send the head of a stream, once, with these headers."""
         if not self.has_begun:
-            self.has_begun = True
-            encoded = [self._stream_type, *_STREAM, *_encoded({**headers, **self._routing_headers()})]
-            await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
+            type_ = {"content-type": self._stream_type}
+            self._exchange.begin(200, {**type_, **_STREAM, **headers, **self._routing_headers()})
 
     async def events(self, events: bytes, *, is_last: bool) -> None:
         """Send events of a stream that has begun."""
-        await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+        await self._exchange.write(events, is_last=is_last)
 
     async def keeping_alive(self, work: Awaitable[T], interval_s: float) -> T:
         """The result of `work`; meanwhile the client gets a comment every `interval_s` seconds, none where it is 0."""
@@ -72,13 +63,6 @@ class Responder:
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
-
-
-def _encoded(headers: Mapping[str, str]) -> Headers:
-    """The headers as they are sent, without those of an upstream whose value no header may have."""
-    if _CONTROL.search("".join(headers.values())):
-        headers = {name: value for name, value in headers.items() if not _CONTROL.search(value)}
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 def without_type(headers: Mapping[str, str]) -> dict[str, str]:

@@ -9,17 +9,17 @@ import codecs
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
 from router.dispatch.bounds.body_memory import Reserved
 from router.errors import BusyError, CallerError
 from router.formats.codings import coding_that_begins
 from router.formats.json import read_json
+from router.gateway.http.client.exchange import Exchange
 from router.gateway.http.content_coding import decoded
 from router.gateway.http.errors import SlowBodyError, TooLargeError
 
@@ -59,16 +59,16 @@ def _one_copy(size: int) -> int:
     return size
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, memory: Reserved) -> bytes:
-    """Read the whole body of a JSON request, without its content coding. Names of `headers` are in lower case.
+async def read_body(exchange: Exchange, max_bytes: int, memory: Reserved) -> bytes:
+    """Read the whole body of a JSON request, without its content coding.
 
     A coding that the client does not state is recognised by the first bytes. Both the body as it was sent and the
     decoded one are limited to `max_bytes`, and `memory` is reserved first: at once for all that the request will hold,
     since requests that each hold a part and wait for the rest would wait for each other. Raises as `read_raw` and
     `decoded` do.
     """
-    raw = await read_raw(receive, headers, max_bytes, memory, held_bytes)
-    coding = headers.get("content-encoding") or coding_that_begins(raw)
+    raw = await read_raw(exchange, max_bytes, memory, held_bytes)
+    coding = exchange.headers.get("content-encoding") or coding_that_begins(raw)
     if not coding:
         return raw
     body = await _decoded(raw, coding, max_bytes, memory)
@@ -88,11 +88,7 @@ async def _decoded(raw: bytes, coding: str, max_bytes: int, memory: Reserved) ->
 
 
 async def read_raw(
-    receive: Receive,
-    headers: Mapping[str, str],
-    max_bytes: int,
-    memory: Reserved,
-    held: Callable[[int], int] = _one_copy,
+    exchange: Exchange, max_bytes: int, memory: Reserved, held: Callable[[int], int] = _one_copy
 ) -> bytes:
     """Read the whole body, for which `memory` is reserved: at once where the client states its length, else as it
     arrives. `held`: how much, by the bytes of the body.
@@ -100,24 +96,23 @@ async def read_raw(
     Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, BusyError where there is no memory,
     ClientDisconnect if the client disconnects.
     """
-    stated = headers.get("content-length", "")
-    if stated.isascii() and stated.isdecimal() and int(stated[:_MAX_DIGITS]) <= max_bytes:
-        await memory.reserve(held(int(stated[:_MAX_DIGITS])))
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            return await _read_raw(receive, max_bytes, memory, held)
-    except TimeoutError:
-        raise SlowBodyError(_TIMEOUT_S) from None
-
-
-async def _read_raw(receive: Receive, max_bytes: int, memory: Reserved, held: Callable[[int], int]) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        whole: bytes = message.get("body", b"")
+    if (whole := exchange.whole_body()) is not None:
         if len(whole) > max_bytes:
             raise TooLargeError(max_bytes)
         await memory.reserve(held(len(whole)))
         return whole
+    stated = exchange.headers.get("content-length", "")
+    if stated.isascii() and stated.isdecimal() and int(stated[:_MAX_DIGITS]) <= max_bytes:
+        await memory.reserve(held(int(stated[:_MAX_DIGITS])))
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await _read_raw(exchange, max_bytes, memory, held)
+    except TimeoutError:
+        raise SlowBodyError(_TIMEOUT_S) from None
+
+
+async def _read_raw(exchange: Exchange, max_bytes: int, memory: Reserved, held: Callable[[int], int]) -> bytes:
+    message = await exchange.receive()
     chunks: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
@@ -131,7 +126,7 @@ async def _read_raw(receive: Receive, max_bytes: int, memory: Reserved, held: Ca
             memory.keep(0)
         if not message.get("more_body") or size > _DRAIN_FACTOR * max_bytes:
             break
-        message = await receive()
+        message = await exchange.receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     if size > max_bytes:
@@ -143,15 +138,17 @@ async def read_json_object(raw: bytes, limits: JsonLimits, memory: Reserved) -> 
     """Decode the JSON object of a body within `limits`, after `memory` was reserved for its values. Raises CallerError
     and BusyError.
     """
-    is_large = len(raw) > LARGE_BODY_BYTES
-    run = runner(is_large)
-    text = await run(_in_utf8, raw)
-    values = await run(count_values, text, limits.values)
+    if len(raw) <= LARGE_BODY_BYTES:
+        text = _in_utf8(raw)
+        await memory.reserve(held_bytes(len(raw)) + count_values(text, limits.values) * _BYTES_PER_VALUE)
+        return read_object(text, limits.depth)
+    text = await asyncio.to_thread(_in_utf8, raw)
+    values = await asyncio.to_thread(count_values, text, limits.values)
     expected = held_bytes(len(raw)) + values * _BYTES_PER_VALUE
     await memory.reserve(expected)
-    async with memory.decoding if is_large else contextlib.nullcontext():
-        body = await run(read_object, text, limits.depth)
-        more = await run(_widened_bytes, body) if len(raw) > _SHORT_BYTES else 0
+    async with memory.decoding:
+        body = await asyncio.to_thread(read_object, text, limits.depth)
+        more = await asyncio.to_thread(_widened_bytes, body) if len(raw) > _SHORT_BYTES else 0
     await memory.reserve(expected + more)
     return body
 

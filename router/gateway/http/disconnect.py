@@ -6,9 +6,8 @@ import asyncio
 from types import TracebackType
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
-from router.gateway.http.client.sending import GRACE_S, ClientConnection, too_late
+from router.gateway.http.client.connection import GRACE_S, ClientConnection, too_late
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in records and logs of a request whose client left before its response was complete."""
@@ -17,18 +16,16 @@ CLIENT_CLOSED_REQUEST = 499
 class CancelOnDisconnect:
     """A block that ends with ClientDisconnect as soon as the client disconnects. Enter it after reading the body.
 
-    Call `stop` before the response is complete: the server sends "http.disconnect" then, too. The block goes on for
-    `grace_s` seconds after the client has left, which may be set inside it. Where the `connection` is known, it says
-    so itself; else a task waits for the server's message. With `ends_s`, in seconds of the event loop's clock, the
-    block also ends then, with UpstreamError, whatever it waits for: see `EndsAt`. Where both happen, the first counts.
-    Whoever else cancels the task gets CancelledError.
+    Call `stop` before the response is complete: the client may close the connection then. The block goes on for
+    `grace_s` seconds after the client has left, which may be set inside it. With `ends_s`, in seconds of the event
+    loop's clock, the block also ends then, with UpstreamError, whatever it waits for: see `EndsAt`. Where both happen,
+    the first counts. Whoever else cancels the task gets CancelledError.
     """
 
     grace_s = 0.0
 
-    def __init__(self, receive: Receive, connection: ClientConnection | None, ends_s: float | None = None) -> None:
-        self._receive, self._connection, self._ends_s = receive, connection, ends_s
-        self._watch: asyncio.Task[None] | None = None
+    def __init__(self, connection: ClientConnection, ends_s: float | None = None) -> None:
+        self._connection, self._ends_s = connection, ends_s
         self._timer: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
         self._cancels = self._cancelled_before = 0
@@ -39,10 +36,7 @@ class CancelOnDisconnect:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelled_before = self._task.cancelling()
-        if self._connection is None:
-            self._watch = asyncio.ensure_future(self._wait())
-        else:
-            self._connection.on_departure(self._leave)
+        self._connection.on_departure(self._leave)
         if self._ends_s is not None:
             self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._expire)
         return self
@@ -64,17 +58,9 @@ class CancelOnDisconnect:
 
     def stop(self) -> None:
         """Stop watching."""
-        if self._watch is not None:
-            self._watch.cancel()
-        elif self._connection is not None:
-            self._connection.end_departure()
+        self._connection.end_departure()
         if self._timer is not None:
             self._timer.cancel()
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leave()
 
     def _leave(self) -> None:
         self.has_left = True

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.dispatch import Timeouts
 from router.errors import PulvinarError
 from router.gateway.http.client.address import TrustedProxies
-from router.gateway.http.client.sending import CONNECTION, Sender
+from router.gateway.http.client.exchange import exchange_of
 from router.gateway.http.errors import ErrorResponse, error_response
 from router.gateway.http.origins import Visitors
 from router.gateway.http.paths import read_path
@@ -64,85 +64,60 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        unique, client_id = secrets.token_hex(12), _client_request_id(scope)
+        exchange = exchange_of(scope)
+        headers = exchange.headers
+        unique, client_id = os.urandom(12).hex(), headers.get("x-request-id")
+        if client_id is not None and not _VALID_ID.fullmatch(client_id):
+            client_id = None
         request_id = client_id or f"req_{unique}"
-        state = scope.setdefault("state", {})
+        state = scope["state"]
         # A client may reuse its id; a record's id is unique, and begins with the id that the client sees.
         state["record_id"] = f"{client_id}.{unique}" if client_id else request_id
         target = read_path(scope["raw_path"].decode("latin-1"), self._base_path())
         scope["path"], state["model"] = target.path, target.model
-        visitors, asking = self._visitors(), _asking_headers(scope)
-        origin = asking.get(b"origin")
-        added = [
-            (b"x-request-id", request_id.encode()),
-            (b"request-id", request_id.encode()),
-            *visitors.cors_headers(origin),
-        ]
-        timeouts, started = self._timeouts(), False
-        ends_s = asyncio.get_running_loop().time() + timeouts.total_s
-        connection = scope.get("extensions", {}).get(CONNECTION)
-        sender = Sender(send, connection, timeouts.send_s, ends_s)
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], *added]
-            await sender(message)
-
+        visitors, origin, timeouts = self._visitors(), headers.get("origin"), self._timeouts()
+        exchange.added = f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n".encode()
+        for pair in visitors.cors_headers(origin):
+            exchange.added += b"%b: %b\r\n" % pair
+        exchange.limit(timeouts.send_s, asyncio.get_running_loop().time() + timeouts.total_s)
         if _ENCODED_SLASH in target.path.lower():
             error = ErrorResponse(400, _NO_SUCH_PATH, "invalid_request_error", "invalid_path")
-            await _error_reply(scope, error)(scope, receive, send_with_id)
+            await _error_reply(scope, error)(scope, receive, send)
             return
-        if not visitors.are_allowed(asking):
+        if not visitors.are_allowed(headers):
             error = ErrorResponse(403, _NOT_LOCAL, "invalid_request_error", "forbidden_origin")
-            await _error_reply(scope, error)(scope, receive, send_with_id)
+            await _error_reply(scope, error)(scope, receive, send)
             return
         if visitors.origins and origin is not None and _is_preflight(scope):
-            await _preflight_reply(scope, visitors, origin)(scope, receive, sender)
+            exchange.added = b""
+            await _preflight_reply(scope, visitors, origin)(scope, receive, send)
             return
         app = self._posts.get(target.path) if scope["method"] == "POST" else None
-        state["client"], state["sender"] = self._proxies().client_of(scope), sender
+        state["client"] = self._proxies().client_of(scope)
         try:
-            await (app or self.app)(scope, receive, send_with_id)
+            await (app or self.app)(scope, receive, send)
         except ClientDisconnect:
             # The server learns at once that a connection that was closed here has ended.
             await asyncio.sleep(0)
         except PulvinarError as problem:
-            if started:
+            if exchange.has_begun:
                 raise
-            await _error_reply(scope, error_response(problem))(scope, receive, send_with_id)
+            await _error_reply(scope, error_response(problem))(scope, receive, send)
         except Exception:
             # The outermost layer: the client gets a response whatever the exception is.
-            if started:
+            if exchange.has_begun:
                 # The server must abort the connection: a normal end would look like a complete response.
                 raise
             _LOG.exception("request %s failed", request_id)
             error = ErrorResponse(500, f"internal error (request {request_id})", "server_error", "internal_error")
-            await _error_reply(scope, error)(scope, receive, send_with_id)
+            await _error_reply(scope, error)(scope, receive, send)
         finally:
-            sender.finish()
-            # The server's part of it refers to the scope: as a cycle, all of the request would stay until the garbage
-            # collector runs, which then stops the event loop for long.
-            del state["sender"]
+            exchange.finish()
 
 
 def _error_reply(scope: Scope, error: ErrorResponse) -> Response:
     body = error_body(scope["path"], error)
     return Response(body, error.status, dict(error.headers), media_type="application/json")
-
-
-def _client_request_id(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            text: str = value.decode("latin-1")
-            return text if _VALID_ID.fullmatch(text) else None
-    return None
-
-
-def _asking_headers(scope: Scope) -> Mapping[bytes, str]:
-    """The Host and the Origin."""
-    return {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -53,12 +53,12 @@ class Visitors(Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
-    def are_allowed(self, headers: Mapping[bytes, str]) -> bool:
+    def are_allowed(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with this `host` and `origin` may be answered: with keys always, since these protect it."""
         if not self.needs_no_key:
             return True
         # A request without a Host does not come from a browser; some load balancers send such health checks.
-        host, origin = headers.get(b"host"), headers.get(b"origin")
+        host, origin = headers.get("host"), headers.get("origin")
         host_is_known = host is None or _is_loopback(f"http://{host}") or _matches(self.hosts, _host_of(host))
         # `*` is for gateways with keys: without them, every page that a user of this machine visits could use it.
         named = tuple(pattern for pattern in self.origins if pattern != _ALL)

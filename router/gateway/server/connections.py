@@ -43,8 +43,9 @@ class Connections:
     """The connections of one worker. `limits` returns the current limits; `capacity` is what descriptors allow;
     `is_trusted` says whether a peer has no limit of its own; `base_path` is that of the gateway behind a proxy.
 
-    `on_room` is called whenever a connection has been closed. `refused` counts requests refused because of too many
-    connections, `evicted` the connections closed in favour of others, `invalid_heads` the heads that were refused.
+    `common_head` are header lines of every response. `on_room` is called whenever a connection has been closed.
+    `refused` counts requests refused because of too many connections, `evicted` the connections closed in favour of
+    others, `invalid_heads` the heads that were refused.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Connections:
         self._read_limits, self.capacity = limits, capacity
         self.limits = limits()
         self.max_unread_bytes = max_unread
+        self.common_head = b""
         self.on_room: Callable[[], None] = lambda: None
         self.refused = self.evicted = self.invalid_heads = 0
         self._all = _Group()

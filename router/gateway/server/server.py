@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import multiprocessing
 import signal
 import socket
@@ -59,7 +58,7 @@ class Server(uvicorn.Server):
         connections: Connections | None = None,
     ) -> None:
         self.connections = connections or Connections()
-        super().__init__(_config(app, self.connections))
+        super().__init__(_config(app))
         self._listener, self._hooks = listener, hooks
         self._acceptor: Acceptor | None = None
         self._is_draining = False
@@ -87,6 +86,14 @@ class Server(uvicorn.Server):
         self._acceptor = Acceptor(self._listener, self._make_protocol, self.connections)
         self._hooks.on_ready()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Renew the date of responses, and return whether to stop."""
+        ends = await super().on_tick(counter)
+        self.connections.common_head = b"".join(
+            name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers
+        )
+        return ends
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, complete the running requests, stop the application."""
         del sockets
@@ -107,7 +114,7 @@ class Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, stop, sig, frame)
 
     def _make_protocol(self) -> asyncio.Protocol:
-        return HttpProtocol(self.connections, self.config, self.server_state, self.lifespan.state)
+        return HttpProtocol(self.connections, self.config.loaded_app, self.server_state, self.lifespan.state)
 
     def _on_orphaned(self, sentinel: int) -> None:
         # Nobody would replace this worker, and the next gateway needs its port: no drain.
@@ -115,8 +122,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: ASGIApp, connections: Connections) -> uvicorn.Config:
-    """The settings of uvicorn for the gateway. Time limits are those of `connections`."""
+def _config(app: ASGIApp) -> uvicorn.Config:
+    """The settings of uvicorn for the gateway. Time limits are those of `Connections`."""
     return uvicorn.Config(
         app,
         # The process decides where messages go.
@@ -127,7 +134,8 @@ def _config(app: ASGIApp, connections: Connections) -> uvicorn.Config:
         # The gateway reads `X-Forwarded-For` itself (`trusted_proxies`).
         proxy_headers=False,
         lifespan="on",
-        http=functools.partial(HttpProtocol, connections),  # type: ignore[arg-type]
+        # `Server` makes the protocols itself.
+        http=HttpProtocol,
         # There are no websockets here, and searching for a library takes time.
         ws="none",
     )

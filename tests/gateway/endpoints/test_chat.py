@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
+import asyncio
 import threading
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
 from router.cards import Catalog
 from router.dispatch.availability import ListingProblem, ModelServer, ServerInventory
@@ -334,22 +333,11 @@ def test_an_unexpected_exception_is_a_500_without_details(
 ) -> None:
     router = make_router(make_card("a", "http://127.0.0.1:1"))
     monkeypatch.setattr(router, "route", lambda *_, **__: {}["secret"])
-    response = in_process(make_app(make_gateway(router)), {"model": "auto", "messages": MESSAGES})
+    with served(make_app(make_gateway(router))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        response = chat(client, model="auto")
     assert (response.status_code, error(response)["code"]) == (500, "internal_error")
     assert "secret" not in response.text
     assert "KeyError: 'secret'" in caplog.text
-
-
-def in_process(app: Starlette, body: dict[str, object]) -> httpx.Response:
-    import asyncio
-
-    async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
-        async with app.router.lifespan_context(app), client:
-            return await client.post("/v1/chat/completions", content=json.dumps(body))
-
-    return asyncio.run(main())
 
 
 def test_concurrent_requests_are_all_answered(gateway: httpx.Client) -> None:
@@ -367,15 +355,24 @@ def test_only_a_large_body_is_routed_in_a_thread(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch, size: int, on_the_loop: bool
 ) -> None:
     router = make_router(make_card("a", upstream.url))
-    in_thread: list[bool] = []
+    on_a_loop: list[bool] = []
     route = router.route
 
     def recording_route(*arguments: Any, **options: Any) -> Routed:
-        in_thread.append(threading.current_thread().name.startswith("asyncio_"))
+        on_a_loop.append(is_on_a_loop())
         return route(*arguments, **options)
 
     monkeypatch.setattr(router, "route", recording_route)
     app = make_app(make_gateway(router))
-    response = in_process(app, {"model": "auto", "messages": MESSAGES, "metadata": {"note": "a" * size}})
+    with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        response = chat(client, metadata={"note": "a" * size})
     assert response.is_success
-    assert in_thread == [not on_the_loop]
+    assert on_a_loop == [on_the_loop]
+
+
+def is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,57 +17,72 @@ from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError, CallerError
 from router.gateway.http import body
 from router.gateway.http.body import JsonLimits, count_values, read_body, read_json_object, read_object, read_raw
+from router.gateway.http.client.exchange import Exchange
 from router.gateway.http.errors import SlowBodyError, TooLargeError, error_response
+from tests.gateway.http.client.lines import Transport, exchange_on
+
+NO_HEADERS: Mapping[str, str] = {}
+tasks: set[asyncio.Future[None]] = set()
 
 
-def receiving(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
-    """A server that sends these messages, and then no more."""
-    remaining = list(messages)
+def arriving(*pieces: bytes, headers: Mapping[str, str] = NO_HEADERS, end: str = "complete") -> Exchange:
+    """A request whose body arrives in pieces, and then is complete, or its client leaves, or no more comes."""
+    exchange = exchange_on(Transport(), headers=headers)
 
-    async def receive() -> dict[str, Any]:
-        if not remaining:
-            await asyncio.sleep(60)
-        return remaining.pop(0)
+    async def arrive() -> None:
+        for piece in pieces[1:]:
+            await asyncio.sleep(0)
+            exchange.take(piece)
+        finish()
 
-    return receive
+    def finish() -> None:
+        if end == "complete":
+            exchange.end_body()
+        elif end == "departure":
+            exchange.lose()
+
+    if pieces:
+        exchange.take(pieces[0])
+    if len(pieces) > 1 or end != "complete":
+        tasks.add(task := asyncio.ensure_future(arrive()))
+        task.add_done_callback(tasks.discard)
+    else:
+        finish()
+    return exchange
 
 
-def chunk(content: bytes, more: bool = False) -> dict[str, Any]:
-    return {"type": "http.request", "body": content, "more_body": more}
-
-
-def read(*messages: dict[str, Any], max_bytes: int = 10) -> bytes:
+def read(*pieces: bytes, max_bytes: int = 10, end: str = "complete") -> bytes:
     async def main() -> bytes:
         async with BodyMemory(2**20, QueueLimits(), 1.0).reserved() as memory:
-            return await read_raw(receiving(*messages), {}, max_bytes, memory)
+            return await read_raw(arriving(*pieces, end=end), max_bytes, memory)
 
     return asyncio.run(main())
 
 
 def test_the_chunks_of_a_body_are_joined() -> None:
-    assert read(chunk(b"ab", more=True), chunk(b"cd")) == b"abcd"
+    assert read(b"ab", b"cd") == b"abcd"
 
 
-@pytest.mark.parametrize("messages", [(chunk(b"x" * 11),), (chunk(b"x" * 6, more=True), chunk(b"x" * 6))])
-def test_a_body_that_is_too_large_is_rejected(messages: tuple[dict[str, Any], ...]) -> None:
+@pytest.mark.parametrize("pieces", [(b"x" * 11,), (b"x" * 6, b"x" * 6)])
+def test_a_body_that_is_too_large_is_rejected(pieces: tuple[bytes, ...]) -> None:
     with pytest.raises(TooLargeError):
-        read(*messages)
+        read(*pieces)
 
 
 def test_an_endless_body_is_not_read_to_the_end() -> None:
     with pytest.raises(TooLargeError):
-        read(*[chunk(b"x" * 10, more=True)] * 6)
+        read(*[b"x" * 10] * 6, end="never")
 
 
 def test_a_disconnect_during_the_body_is_detected() -> None:
     with pytest.raises(ClientDisconnect):
-        read(chunk(b"x", more=True), {"type": "http.disconnect"})
+        read(b"x", end="departure")
 
 
 def test_a_body_that_does_not_arrive_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "_TIMEOUT_S", 0.05)
     with pytest.raises(SlowBodyError) as caught:
-        read(chunk(b"x", more=True))
+        read(b"x", end="never")
     assert error_response(caught.value).status == 408
 
 
@@ -145,7 +160,7 @@ def decode(raw: bytes, coding: str = "", **limits: Any) -> tuple[dict[str, Any],
     async def main() -> tuple[dict[str, Any], int]:
         async with BodyMemory(2**30, QueueLimits(), 1.0).reserved() as memory:
             headers = {"content-encoding": coding, "content-length": str(len(raw))}
-            text = await read_body(receiving(chunk(raw)), headers, 2**24, memory)
+            text = await read_body(arriving(raw, headers=headers), 2**24, memory)
             return await read_json_object(text, JsonLimits(limits.get("values", 10**6), 100), memory), memory.bytes
 
     return asyncio.run(main())
@@ -184,7 +199,8 @@ def test_requests_with_large_bodies_wait_for_each_other_before_they_are_read() -
         async def request() -> None:
             nonlocal most, reading
             async with memory.reserved() as reserved:
-                raw = await read_body(receiving(chunk(text)), {"content-length": str(len(text))}, 2**24, reserved)
+                exchange = arriving(text, headers={"content-length": str(len(text))})
+                raw = await read_body(exchange, 2**24, reserved)
                 reading += 1
                 most = max(most, reading)
                 await read_json_object(raw, JsonLimits(100, 100), reserved)
@@ -203,6 +219,6 @@ def test_a_body_that_finds_no_memory_is_refused_before_it_is_read() -> None:
         async with memory.reserved() as other, memory.reserved() as reserved:
             await other.reserve(2**20)
             with pytest.raises(BusyError):
-                await read_raw(receiving(), {"content-length": "1000"}, 2**20, reserved)
+                await read_raw(arriving(headers={"content-length": "1000"}, end="never"), 2**20, reserved)
 
     asyncio.run(main())

@@ -115,7 +115,7 @@ def test_a_page_of_this_machine_needs_no_setting_but_cannot_read_other_origins_a
 
 def test_all_origins_are_for_gateways_with_keys() -> None:
     everyone = Visitors(needs_no_key=True, origins=("*",))
-    assert not everyone.are_allowed({b"origin": "https://evil.example"})
+    assert not everyone.are_allowed({"origin": "https://evil.example"})
     assert Visitors(needs_no_key=False, origins=("*",)).cors_headers("https://a.example")[1][1] == b"https://a.example"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from urllib.parse import unquote
 
+import httptools
 from msgspec import Struct
 
 from router.gateway.http.errors import ErrorResponse
@@ -34,17 +36,32 @@ LONG_TRAILER = Refusal(400, "what is between the parts of the body is too long")
 BUSY = Refusal(503, "too many connections (`connections` of gateway.yaml); try again")
 
 
-def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Refusal | None:
-    """Why a head with these headers, whose names are in lower case, is refused; None where it is not."""
-    names = [name for name, _ in headers]
-    hosts = names.count(b"host")
+def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[str, str]) -> Refusal | None:
+    """Why a head with these headers, whose names are in lower case, is refused; None where it is not. `fields` are the
+    headers by their names, each with its last value.
+    """
+    # Hardly any request has a header twice.
+    names = [name for name, _ in headers] if len(fields) < len(headers) else ()
+    hosts = names.count(b"host") if names else int("host" in fields)
     if hosts != 1 and (hosts or version == "1.1"):
         return Refusal(400, "a request needs exactly one Host header")
-    # Hardly any request has all of them, and counting takes as long as looking.
     for name in _SINGLE:
         if names.count(name) > 1:
             return Refusal(400, f"the header {name.decode()} is there more than once")
     return None
+
+
+def split_url(url: bytes) -> tuple[bytes, str, bytes]:
+    """The path of a URL as it was sent, decoded, and the query. Raises ValueError or httptools' error where it has no
+    valid ones, or is not ASCII.
+    """
+    if url.startswith(b"/") and b"#" not in url:
+        raw_path, _, query = url.partition(b"?")
+    else:
+        parsed = httptools.parse_url(url)
+        raw_path, query = parsed.path, parsed.query or b""
+    path = raw_path.decode("ascii")
+    return raw_path, unquote(path) if "%" in path else path, query
 
 
 def is_health(url: bytes, base_path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Sending to a client under a clock: one that stops reading loses its connection."""
+"""The connection to a client: who has it, whether the client has left, and whether it reads what is sent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Send
 
 from router.errors import UpstreamError
 
-CONNECTION = "pulvinar.connection"
-"""The ASGI extension under which the server's protocol gives the connection of a request."""
-
-# What is handed to the connection at once, so that the time limit is about this much and memory holds no more of it.
-_PIECE_BYTES = 64 * 1024
-# What a client that reads may take for the end of a response whose time is over.
-_FAREWELL_S = 1.0
 # Calls to upstreams end at the deadline itself, name the upstream that was late, and count what had arrived of its
 # answer: a busy process needs a moment for that, and what is not counted is not charged.
 GRACE_S = 2.0
@@ -54,14 +46,14 @@ def too_late() -> UpstreamError:
 
 
 class ClientConnection:
-    """The connection to one client, which may carry several requests, one after another.
+    """The connection to one client, which may carry several requests, one after another, on `transport`.
 
     `key_id` is the API key of the last request on it that had a valid one; empty if there was none. `read_on` has the
     server read from it, without which no departure is noticed.
     """
 
     def __init__(self, transport: asyncio.Transport, read_on: Callable[[], None]) -> None:
-        self._transport, self._read_on = transport, read_on
+        self.transport, self._read_on = transport, read_on
         self._on_departure: Callable[[], None] | None = None
         self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
@@ -72,12 +64,12 @@ class ClientConnection:
     @property
     def holds_rest(self) -> bool:
         """Whether the server holds something that the client has not taken."""
-        return self._transport.get_write_buffer_size() > 0
+        return self.transport.get_write_buffer_size() > 0
 
     @property
     def has_gone(self) -> bool:
         """Whether the client has closed the connection in both directions."""
-        sock = self._transport.get_extra_info("socket")
+        sock = self.transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return True
         poll = select.poll()
@@ -106,7 +98,7 @@ class ClientConnection:
     def abort(self) -> None:
         """Close the connection without waiting for what has not been sent."""
         self.end_watch()
-        self._transport.abort()
+        self.transport.abort()
 
     def watch_rest(self, seconds: float) -> None:
         """Abort unless the rest of a response, which the server holds, has left within this many seconds."""
@@ -123,52 +115,3 @@ class ClientConnection:
     def _abort_unless_sent(self) -> None:
         if self.holds_rest:
             self.abort()
-
-
-class Sender:
-    """The ASGI `send` of one request.
-
-    A client that does not take the next 64 KiB within `stall_s` seconds is disconnected, and so is one that has not
-    taken the whole response a second after `ends_s`, in seconds of the event loop's clock, which may be changed at any
-    time. `connection` is None under a server that does not give it.
-    """
-
-    def __init__(self, send: Send, connection: ClientConnection | None, stall_s: float, ends_s: float) -> None:
-        self._send, self.connection, self._stall_s, self.ends_s = send, connection, stall_s, ends_s
-        if connection is not None:
-            connection.end_watch()
-
-    def accept_key(self, id_: str) -> None:
-        """The client has a valid key: among connections that wait, its own is closed late in favour of others."""
-        if self.connection is not None:
-            self.connection.key_id = id_
-
-    async def __call__(self, message: Message) -> None:
-        """Send a message. Raises StalledClientError."""
-        body = message.get("body", b"")
-        if len(body) <= _PIECE_BYTES and self.connection is not None and not self.connection.holds_rest:
-            # Then the server does not wait, and a clock would cost more than the sending.
-            await self._send(message)
-            return
-        start = 0
-        while len(body) - start > _PIECE_BYTES:
-            await self._send_one({**message, "body": body[start : start + _PIECE_BYTES], "more_body": True})
-            start += _PIECE_BYTES
-        await self._send_one({**message, "body": body[start:]} if start else message)
-
-    async def _send_one(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self._left_s()):
-                await self._send(message)
-        except TimeoutError:
-            if self.connection is not None:
-                self.connection.abort()
-            raise StalledClientError from None
-
-    def finish(self) -> None:
-        """Watch what the server still holds of the response. Call it when the request has ended."""
-        if self.connection is not None:
-            self.connection.watch_rest(self._left_s())
-
-    def _left_s(self) -> float:
-        return min(self._stall_s, max(self.ends_s - asyncio.get_running_loop().time(), 0.0) + _FAREWELL_S)
