@@ -74,7 +74,7 @@ def test_further_calls_wait_for_what_the_first_one_at_a_deployment_shows() -> No
             return made
 
         async def further() -> bool:
-            permit = await budget.call("", standing, repeated=True)
+            permit = await budget.repeated("", standing)
             if permit is not None:
                 with permit:
                     pass
