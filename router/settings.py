@@ -64,6 +64,14 @@ def proxy_of(scheme: str, host: str) -> str | None:
 
     HTTP_PROXY, HTTPS_PROXY, else ALL_PROXY, in capitals or not, unless NO_PROXY has the host.
     """
+    names = (f"{scheme}_proxy", "all_proxy", "no_proxy")
+    stated = tuple([os.environ.get(name) for each in names for name in (each, each.upper())])
+    return _proxy_of(scheme, host, stated, "REQUEST_METHOD" in os.environ)
+
+
+@functools.lru_cache(maxsize=1024)
+def _proxy_of(scheme: str, host: str, _stated: tuple[str | None, ...], _is_cgi: bool) -> str | None:
+    """`proxy_of` while these variables are the same. All of them are read, which would take too long for every call."""
     # Imported here, with http.client and ssl, where a connection is made.
     import urllib.request
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch.bodies.redaction import one_line
-from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
+from router.dispatch.bounds.retry_budget import Paid, RetryBudget, RetryLimits
 from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
+from router.dispatch.facts import facts_of
 from router.dispatch.failover import Failover
 from router.dispatch.failover.restarts import MOST_ROUNDS, Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
@@ -24,10 +25,7 @@ from router.dispatch.lora.naming import is_lost
 from router.dispatch.pool.deployment import Deployment, Slot, deployments_of
 from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.pool.queue import QueueLimits
-from router.dispatch.providers import (
-    native_apis,
-    uses_litellm,
-)
+from router.dispatch.providers import uses_litellm
 from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
 from router.dispatch.upstreams import Upstreams
@@ -96,7 +94,7 @@ class Dispatcher:
         claim = None if deployment.card.adapters is None else Claim()
         is_streaming = False
         try:
-            response = await self._send_with_adapter(deployment, claim, call)
+            response = await self._send(deployment, claim, call)
             if not isinstance(response.body, bytes) and claim is not None:
                 response.body.on_close(claim.release)
                 is_streaming = True
@@ -144,7 +142,14 @@ class Dispatcher:
         until_s = min(call.ends_s, time.monotonic() + limit_s)
         call = self._converted_once(cards[0], call)
         for number in range(1, MOST_ROUNDS + 1):
-            outcome = await self._first_healthy_or_problem(cards, call, attempts, on_attempt)
+            of_round: list[Attempt] = []
+            outcome: UpstreamResponse | UpstreamError | BusyError
+            try:
+                outcome = await self._first_healthy(cards, call, of_round, on_attempt)
+            except (UpstreamError, BusyError) as error:
+                outcome = without_frames(error)
+            finally:
+                attempts += of_round
             if isinstance(outcome, UpstreamResponse) and outcome.status < 400:
                 self._restarts.answered(outcome.card)
                 return outcome
@@ -166,22 +171,6 @@ class Dispatcher:
             # The error refers to this frame.
             del outcome
 
-    async def _first_healthy_or_problem(
-        self,
-        cards: Sequence[Card],
-        call: Call,
-        attempts: list[Attempt],
-        on_attempt: Callable[[], Mapping[str, str]] | None,
-    ) -> UpstreamResponse | UpstreamError | BusyError:
-        """See `send_first_healthy`; one round, without its problem raised."""
-        of_round: list[Attempt] = []
-        try:
-            return await self._first_healthy(cards, call, of_round, on_attempt)
-        except (UpstreamError, BusyError) as error:
-            return without_frames(error)
-        finally:
-            attempts += of_round
-
     async def _first_healthy(
         self,
         cards: Sequence[Card],
@@ -189,11 +178,17 @@ class Dispatcher:
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None,
     ) -> UpstreamResponse:
+        """See `send_first_healthy`; one round."""
         failover = Failover(cards)
         while not (failover.is_over or (failover.tried and call.ends_s <= time.monotonic())):
-            who = {"key": call.key_id, "tenant": call.tenant}
             slot = await self.pool.acquire(
-                failover.cards, failover.tried, failover.avoids, affinity=call.affinity, is_batch=call.is_batch, **who
+                failover.cards,
+                failover.tried,
+                failover.avoids,
+                affinity=call.affinity,
+                key=call.key_id,
+                tenant=call.tenant,
+                is_batch=call.is_batch,
             )
             if slot is None:
                 break
@@ -260,12 +255,12 @@ class Dispatcher:
         tokens: int | None = None
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
-            is_relayed = call.api in native_apis(deployment.card) or not uses_litellm(deployment.card)
-            retries = self._retries if is_relayed else 0
+            facts = facts_of(deployment.card)
+            retries = 0 if facts.by_litellm and call.api not in facts.apis else self._retries
             failure: UpstreamError | None = None
             for retry in range(retries + 1):
-                standing = functools.partial(self.pool.standing, slot)
-                permit = await self._repeats.call(call.tenant, standing, repeated=call.repeats or bool(attempts))
+                is_first = not (attempts or call.repeats)
+                permit = self._repeats.first(call.tenant) if is_first else await self._repeated(slot, call)
                 if permit is None:
                     if failure is not None:
                         raise failure
@@ -298,6 +293,9 @@ class Dispatcher:
             if not streaming:
                 self.pool.end(slot, tokens)
 
+    def _repeated(self, slot: Slot, call: Call) -> Awaitable[Paid | None]:
+        return self._repeats.repeated(call.tenant, functools.partial(self.pool.standing, slot))
+
     async def _attempt_once(
         self,
         slot: Slot,
@@ -314,7 +312,7 @@ class Dispatcher:
         try:
             if on_attempt is not None and (added := on_attempt()):
                 call = msgspec.structs.replace(call, headers={**call.headers, **added})
-            response = await self._send_with_adapter(deployment, slot.claim, call)
+            response = await self._send(deployment, slot.claim, call)
             if response.status >= 400:
                 fault = fault_in(response)
                 record(response.status, None if fault.kind == "invalid_request" else fault.name)
@@ -361,16 +359,20 @@ class Dispatcher:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
         if call.chat_body is not None or call.raw is not None or call.api not in CONVERSIONS:
             return call
-        if all(call.api in native_apis(deployment.card) for deployment in self.pool.deployments_of(card)):
+        if all(call.api in facts_of(deployment.card).apis for deployment in self.pool.deployments_of(card)):
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
-    async def _send_with_adapter(self, deployment: Deployment, claim: Claim | None, call: Call) -> UpstreamResponse:
+    def _send(self, deployment: Deployment, claim: Claim | None, call: Call) -> Awaitable[UpstreamResponse]:
+        """One attempt; `claim` is None where the deployment's card says nothing of adapters."""
+        if claim is None:
+            return self._upstreams.send(deployment.card, call)
+        return self._send_with_adapter(deployment, claim, call)
+
+    async def _send_with_adapter(self, deployment: Deployment, claim: Claim, call: Call) -> UpstreamResponse:
         """Send the call once the adapter of its card is loaded. Where the server does not have it after all, since it
         has restarted, the adapter is loaded and the call sent once more.
         """
-        if claim is None:
-            return await self._upstreams.send(deployment.card, call)
         await self.adapters.settle(claim, deployment, call)
         try:
             response = await self._upstreams.send(deployment.card, call)

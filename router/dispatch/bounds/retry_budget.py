@@ -60,17 +60,19 @@ class RetryBudget:
         self.limits = limits
         self._of_key: dict[str, _KeyBudget] = {}
 
-    async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> Paid | None:
-        """A permit for one call for a request of `key`, to be entered at once; None where the budget does
-        not allow it.
+    def first(self, key: str) -> Paid:
+        """A permit for the first call for a request of `key`, to be entered at once."""
+        self._of(key).count_request()
+        return Paid()
+
+    async def repeated(self, key: str, standing: Callable[[], Standing]) -> Paid | None:
+        """A permit for another call for a request of `key`, to be entered at once; None where the budget does not allow
+        it.
 
         `standing` is that of the deployment now. While calls run to deployments that are not known to work, this waits
         for what they show.
         """
         budget = self._of(key)
-        if not repeated:
-            budget.count_request()
-            return Paid()
         while (known := standing()) not in ("works", "untried") and not budget.has_rest(self.limits):
             if not budget.running:
                 return None

@@ -53,7 +53,9 @@ class Restarts:
         """
         if not _shows_restart(outcome):
             return []
-        urls = {each.name: url for each in deployments if (url := facts_of(each.card).local_models_url) in self._answered}
+        urls = {
+            each.name: url for each in deployments if (url := facts_of(each.card).local_models_url) in self._answered
+        }
         servers = set(filter(None, urls.values()))
         if _says_gone(outcome) and len(servers) == 1:
             self._gone_s |= dict.fromkeys(servers, time.monotonic())

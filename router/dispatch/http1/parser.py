@@ -123,11 +123,11 @@ class AnswerParser:
         if self.head is not None:
             return
         key = name.decode("ascii").lower()
-        if _CONTROL.search(value):
+        text = value.decode("utf-8", "surrogateescape")
+        if not text.isprintable() and _CONTROL.search(value):
             if b"\0" in value or key in ("content-length", "transfer-encoding"):
                 raise ProtocolError(f"the header {key} of the answer has control characters")
             return
-        text = value.decode("utf-8", "surrogateescape")
         if key not in self._headers:
             self._headers[key] = text
         elif key == "transfer-encoding":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+
 import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
-from router.dispatch.health import Ticket, Unready
+from router.dispatch.health import Health, Ticket, Unready
 from router.dispatch.lora.claims import Claim
 from router.dispatch.providers import server_of, with_each_key
 
@@ -16,7 +18,8 @@ _NO_LIMITS = RateLimits()
 
 class Deployment(Struct, frozen=True, eq=False):
     """One server of a card, called with one key. `card` is the card with this server and this key alone, `server` the
-    name of both.
+    name of both. `place` names the model and the server: adapters of one base share its servers. `limits` are the rate
+    limits of the server.
 
     `is_one_key`: the server has other deployments with other keys, which are used in turn.
     """
@@ -24,12 +27,9 @@ class Deployment(Struct, frozen=True, eq=False):
     name: str
     card: Card
     server: str
+    place: tuple[str, str]
+    limits: RateLimits
     is_one_key: bool = False
-
-    @property
-    def limits(self) -> RateLimits:
-        """The rate limits of the server."""
-        return self.card.rate_limits or _NO_LIMITS
 
     @property
     def for_batches(self) -> bool:
@@ -38,11 +38,13 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 class Slot(Struct, frozen=True, eq=False):
-    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens; `claim` is its claim
-    to the adapter of the deployment's card, None where its base states nothing of adapters.
+    """A call that has begun at a deployment, whose state is `health`. `tenant` is the one that is charged with its
+    tokens; `claim` is its claim to the adapter of the deployment's card, None where the base of that states nothing of
+    adapters.
     """
 
     deployment: Deployment
+    health: Health
     ticket: Ticket
     tenant: str = ""
     claim: Claim | None = None
@@ -68,11 +70,34 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     with_one_key = [(one, len(of_server) > 1) for of_server in by_key for one in of_server]
     if not card.deployments and len(with_one_key) == 1:
         one, _ = with_one_key[0]
-        return (Deployment(card.server_id, one, server_of(one)),)
+        return (_deployment(card.server_id, one),)
     return tuple(
-        Deployment(f"{card.server_id}#{number}", one, server_of(one), is_one_key)
+        _deployment(f"{card.server_id}#{number}", one, is_one_key)
         for number, (one, is_one_key) in enumerate(with_one_key, 1)
     )
+
+
+def _deployment(name: str, card: Card, is_one_key: bool = False) -> Deployment:
+    server = server_of(card)
+    place = card.base or card.server_id, server
+    return Deployment(name, card, server, place, card.rate_limits or _NO_LIMITS, is_one_key)
+
+
+class Search(Struct, frozen=True, eq=False):
+    """What a call looks for: a deployment of the first of `cards` that has a ready one, see `DeploymentPool.acquire`.
+
+    `preferred` and `only` are names of servers, empty for none: the one that is taken where it is ready, and the one
+    outside which nothing is called.
+    """
+
+    cards: Sequence[Card]
+    tried: Collection[str]
+    avoids: Callable[[Deployment], bool]
+    preferred: str
+    key: str
+    tenant: str
+    is_batch: bool
+    only: str = ""
 
 
 class Found(Struct):

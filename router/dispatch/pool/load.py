@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -23,32 +22,32 @@ class Load:
     """The calls that run, and those that wait, by the model and the server: adapters of one base share its servers."""
 
     def __init__(self) -> None:
-        self._running: collections.Counter[_Place] = collections.Counter()
-        self._waiting: collections.Counter[_Place] = collections.Counter()
+        self._running: dict[_Place, int] = {}
+        self._waiting: dict[_Place, int] = {}
 
     def begin(self, deployment: Deployment) -> None:
         """A call begins."""
-        self._running[_place(deployment)] += 1
+        _count(self._running, deployment.place, 1)
 
     def end(self, deployment: Deployment) -> None:
         """A call has ended."""
-        _decrement(self._running, _place(deployment))
+        _count(self._running, deployment.place, -1)
 
     def running(self, deployment: Deployment) -> int:
         """The calls that run at a server, whatever their adapters are."""
-        return self._running[_place(deployment)]
+        return self._running.get(deployment.place, 0)
 
     @contextlib.contextmanager
     def waiting(self, first_choice: Sequence[Deployment]) -> Iterator[None]:
         """A call waits for a place, rather at one of these deployments, inside `with`."""
-        places = [_place(each) for each in first_choice[:1]]
+        places = [each.place for each in first_choice[:1]]
         for place in places:
-            self._waiting[place] += 1
+            _count(self._waiting, place, 1)
         try:
             yield
         finally:
             for place in places:
-                _decrement(self._waiting, place)
+                _count(self._waiting, place, -1)
 
     def shares(self, catalog: Catalog, deployments_of: Callable[[Card], Sequence[Deployment]]) -> dict[str, float]:
         """By the ids of `Catalog.hosts`, the load of the least busy deployment, in [0, 1], where it is above 0."""
@@ -61,21 +60,17 @@ class Load:
         """The calls that run and wait as a share of what can run at once, to four decimals."""
         if not deployments:
             return 0.0
-        places = {_place(each) for each in deployments}
-        waiting = sum(self._waiting[place] for place in places) / len(deployments)
+        places = {each.place for each in deployments}
+        waiting = sum(self._waiting.get(place, 0) for place in places) / len(deployments)
         least = min(
-            (self._running[_place(each)] + waiting) / (each.limits.concurrency or USUAL_CONCURRENCY)
-            for each in deployments
+            (self.running(each) + waiting) / (each.limits.concurrency or USUAL_CONCURRENCY) for each in deployments
         )
         return round(min(least, 1.0), 4)
 
 
-def _place(deployment: Deployment) -> _Place:
-    card = deployment.card
-    return card.base or card.server_id, deployment.server
-
-
-def _decrement(counter: collections.Counter[_Place], place: _Place) -> None:
-    counter[place] -= 1
-    if counter[place] <= 0:
-        del counter[place]
+def _count(counts: dict[_Place, int], place: _Place, more: int) -> None:
+    count = counts.get(place, 0) + more
+    if count > 0:
+        counts[place] = count
+    else:
+        counts.pop(place, None)

@@ -7,6 +7,8 @@ import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+import msgspec
+
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.dispatch.bounds.retry_budget import Standing
@@ -15,7 +17,7 @@ from router.dispatch.failover import RefusedAccounts
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Unready
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.placing import Adapters, Placing
-from router.dispatch.pool.deployment import Deployment, Found, Slot, deployments_of
+from router.dispatch.pool.deployment import Deployment, Found, Search, Slot, deployments_of
 from router.dispatch.pool.load import Load
 from router.dispatch.pool.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.dispatch.providers import missing_credentials
@@ -121,78 +123,59 @@ class DeploymentPool:
         its outcome. The waiting tenant that has used the fewest tokens is next. Raises BusyError where all are rate
         limited, where a probe has just failed, or the queue is full or too slow.
         """
-        own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
-        acquire = functools.partial(
-            self._acquire, cards, tried, avoids, affinity.server, key, tenant=tenant, is_batch=is_batch
-        )
-        if own and affinity.bound:
-            return await acquire(own)
-        if own and not tried and self._is_worth_waiting_for(cards, own, key):
-            with contextlib.suppress(BusyError):
-                return await acquire(own)
-        is_placed = len(cards) > 1 and not tried and self._placing.places(cards[0])
-        if is_placed and self._lacks_only_room(cards[0], key, tenant, is_batch=is_batch):
+        search = Search(cards, tried, avoids, affinity.server, key, tenant, is_batch)
+        if affinity.binds and self._has_server(cards, affinity.server):
+            bound = msgspec.structs.replace(search, only=affinity.server)
+            if affinity.bound:
+                return await self._acquire(bound)
+            if not tried and self._is_worth_waiting_for(cards, affinity.server, key):
+                with contextlib.suppress(BusyError):
+                    return await self._acquire(bound)
+        if len(cards) > 1 and not tried and self._placing.places(cards[0]) and self._lacks_only_room(search):
             # The fallbacks lack what the adapter has learned.
             with contextlib.suppress(BusyError):
-                return await self._acquire(
-                    cards[:1], tried, avoids, affinity.server, key, tenant=tenant, is_batch=is_batch
-                )
-        return await acquire()
+                return await self._acquire(msgspec.structs.replace(search, cards=cards[:1]))
+        return self._take(search) or await self._wait(search)
 
-    async def _acquire(
-        self,
-        cards: Sequence[Card],
-        tried: Collection[str],
-        avoids: Callable[[Deployment], bool],
-        preferred: str,
-        key: str,
-        only: str = "",
-        *,
-        tenant: str,
-        is_batch: bool,
-    ) -> Slot | None:
-        take = functools.partial(
-            self._take, cards, tried, avoids, preferred, key, only, tenant=tenant, is_batch=is_batch
-        )
-        slot = take()
-        if slot is not None:
-            return slot
-        is_placed = bool(tried) and self._placing.places(cards[0])
-        if tried and not (is_placed and self._lacks_only_room(cards[0], key, tenant, is_batch=is_batch, tried=tried)):
+    async def _acquire(self, search: Search) -> Slot | None:
+        return self._take(search) or await self._wait(search)
+
+    async def _wait(self, search: Search) -> Slot | None:
+        cards = search.cards
+        if search.tried and not (self._placing.places(cards[0]) and self._lacks_only_room(search)):
             return None
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server, or can wait, may get none where another gets one.
-        group = eligible, key, only, is_batch
+        group = eligible, search.key, search.only, search.is_batch
         deployments = self.deployments_of(cards[0])
         # After failures, what failed says more than that there was no room.
-        unless_tried = contextlib.suppress(BusyError) if tried else contextlib.nullcontext()
-        placing = self._placing.waiting(cards[0], deployments, tenant)
+        unless_tried = contextlib.suppress(BusyError) if search.tried else contextlib.nullcontext()
+        placing = self._placing.waiting(cards[0], deployments, search.tenant)
+        take = functools.partial(self._take, search)
         with unless_tried, self._load.waiting(deployments), placing as is_warm:
             return await self._queue.wait(
-                take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm
+                take, self.queue_limits, busy, eligible, tenant=search.tenant, group=group, is_warm=is_warm
             )
         return None
 
-    def _lacks_only_room(
-        self, card: Card, key: str, tenant: str, *, is_batch: bool, tried: Collection[str] = ()
-    ) -> bool:
-        """Whether deployments of this adapter's card are ready, but have no room for the adapter, or no more for this
-        tenant.
+    def _lacks_only_room(self, search: Search) -> bool:
+        """Whether deployments of the first card, an adapter's, are ready, but have no room for the adapter, or no more
+        for this tenant.
         """
-        now_s = time.monotonic()
-        ready = self._ready_of(card, tried, lambda _: False, key, "", Found(), now_s, is_batch=is_batch)
-        return bool(ready) and not self._placing.can_hold_any(ready, tenant)
+        anywhere = msgspec.structs.replace(search, avoids=lambda _: False, only="")
+        ready = self._ready_of(search.cards[0], anywhere, Found(), time.monotonic())
+        return bool(ready) and not self._placing.can_hold_any(ready, search.tenant)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
         now_s = time.monotonic()
-        each = (deployment for card in cards for deployment in self.deployments_of(card))
-        return any(one.name not in tried and self._unready(one, now_s, key) is None for one in each)
+        untried = [each for card in cards for each in self.deployments_of(card) if each.name not in tried]
+        return any(self._unready(each, now_s, key) is None for each in untried)
 
     def standing(self, slot: Slot) -> Standing:
         """What is known of the deployment while a call at it begins."""
-        health = self.health_of(slot.deployment)
+        health = slot.health
         works = health.works(slot.ticket.key)
         if works is None and (answered := self._answered_last.get(slot.deployment.card.base_url)) is not None:
             # A server that answers with other adapters works.
@@ -207,14 +190,13 @@ class DeploymentPool:
         self._load.begin(deployment)
         if claim is not None:
             self._placing.begin(deployment, tenant)
-        ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
-        return Slot(deployment, ticket, tenant, claim)
+        health = self.health_of(deployment)
+        return Slot(deployment, health, health.begin(deployment.limits, time.monotonic(), key), tenant, claim)
 
     def retry(self, slot: Slot) -> Slot:
         """Count another attempt of a call that has begun, and keeps its place."""
-        deployment = slot.deployment
-        ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
-        return Slot(deployment, ticket, slot.tenant, slot.claim)
+        ticket = slot.health.retry(slot.deployment.limits, slot.ticket, time.monotonic())
+        return msgspec.structs.replace(slot, ticket=ticket)
 
     def end(self, slot: Slot, tokens: int | None = None) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits.
@@ -226,7 +208,7 @@ class DeploymentPool:
         if slot.tenant and self._queue:
             self._queue.counters.charge(slot.tenant, tokens)
         self._load.end(slot.deployment)
-        self.health_of(slot.deployment).end(slot.ticket)
+        slot.health.end(slot.ticket)
         if slot.claim is not None:
             slot.claim.release()
             self._placing.end(slot.deployment, slot.tenant)
@@ -234,7 +216,7 @@ class DeploymentPool:
 
     def record_answer(self, slot: Slot) -> None:
         """Record that an answer has begun."""
-        self.health_of(slot.deployment).record_answer(slot.ticket)
+        slot.health.record_answer(slot.ticket)
         if self._failing:
             self._queue.notify(slot.deployment.card.server_id)
 
@@ -246,8 +228,7 @@ class DeploymentPool:
 
     def record_success(self, slot: Slot, tokens: int = 0) -> None:
         """Record a successful response that used `tokens` tokens."""
-        deployment = slot.deployment
-        health, now_s = self.health_of(deployment), time.monotonic()
+        deployment, health, now_s = slot.deployment, slot.health, time.monotonic()
         health.record_success(slot.ticket, now_s)
         if deployment.card.adapters is not None:
             self._answered_last[deployment.card.base_url] = health
@@ -261,7 +242,7 @@ class DeploymentPool:
         if evidence.health == "unchanged":
             return
         now_s, deployment = time.monotonic(), slot.deployment
-        self.health_of(deployment).record(slot.ticket, evidence, self.cooldown, now_s)
+        slot.health.record(slot.ticket, evidence, self.cooldown, now_s)
         self._failing.add(deployment.card.server_id)
         # Others must not lose an account because of an error that quotes a request.
         if of_account and evidence.blame == "provider":
@@ -284,33 +265,22 @@ class DeploymentPool:
         problems = (self._unready(each, now_s, key) for each in own)
         return any(problem is None or problem.kind == "at_capacity" for problem in problems)
 
-    def _take(
-        self,
-        cards: Sequence[Card],
-        tried: Collection[str],
-        avoids: Callable[[Deployment], bool],
-        preferred: str = "",
-        key: str = "",
-        only: str = "",
-        *,
-        tenant: str = "",
-        is_batch: bool = False,
-    ) -> Slot | None:
+    def _take(self, search: Search) -> Slot | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
-        capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
+        capacity, or where no deployment is left to try.
         """
-        found, now_s = Found(), time.monotonic()
-        for card in cards:
-            ready = self._ready_of(card, tried, avoids, key, only, found, now_s, is_batch=is_batch)
+        found, now_s, key, tenant = Found(), time.monotonic(), search.key, search.tenant
+        for card in search.cards:
+            ready = self._ready_of(card, search, found, now_s)
             if ready and self._placing.places(card):
-                ready = self._placing.in_order(card, ready, preferred)
-            else:
-                ready.sort(key=lambda each: (each.server != preferred, *self._preference(each)))
+                ready = self._placing.in_order(card, ready, search.preferred)
+            elif len(ready) > 1:
+                ready.sort(key=lambda each: (each.server != search.preferred, *self._preference(each)))
             if (slot := self._begin_first(ready, found, key, tenant)) is not None:
                 return slot
         if (slot := self._begin_first([*found.spare, *found.last], found, key, tenant)) is not None:
             return slot
-        return None if tried or not found.unready else self._of_unready(found.unready, key, now_s, tenant)
+        return None if search.tried or not found.unready else self._of_unready(found.unready, key, now_s, tenant)
 
     def _begin_first(self, deployments: Iterable[Deployment], found: Found, key: str, tenant: str) -> Slot | None:
         """Begin a call at the first of these with room for its adapter, if it needs one; `found` gets the others."""
@@ -321,23 +291,12 @@ class DeploymentPool:
             found.unready.append((_NO_ROOM, each))
         return None
 
-    def _ready_of(
-        self,
-        card: Card,
-        tried: Collection[str],
-        avoids: Callable[[Deployment], bool],
-        key: str,
-        only: str,
-        found: Found,
-        now_s: float,
-        *,
-        is_batch: bool,
-    ) -> list[Deployment]:
+    def _ready_of(self, card: Card, search: Search, found: Found, now_s: float) -> list[Deployment]:
         """The card's deployments that a call may begin at now; `found` gets the others."""
         ready: list[Deployment] = []
-        deployments = self.deployments_of(card)
+        deployments, tried, only, is_batch = self.deployments_of(card), search.tried, search.only, search.is_batch
         # Where all are of one kind, there is no choice; a request that is bound to a server has none either.
-        are_mixed = not only and len({each.for_batches for each in deployments}) > 1
+        are_mixed = not only and len(deployments) > 1 and len({each.for_batches for each in deployments}) > 1
         for deployment in deployments:
             if deployment.name in tried or (only and deployment.server != only):
                 continue
@@ -345,10 +304,10 @@ class DeploymentPool:
                 continue
             if deployment.is_one_key and missing_credentials(deployment.card):
                 continue
-            problem = self._unready(deployment, now_s, key)
+            problem = self._unready(deployment, now_s, search.key)
             if problem is not None:
                 found.unready.append((problem, deployment))
-            elif avoids(deployment) or self._refused.has(deployment.card, now_s):
+            elif search.avoids(deployment) or self._refused.has(deployment.card, now_s):
                 found.last.append(deployment)
             elif are_mixed and deployment.for_batches and not is_batch:
                 found.spare.append(deployment)

@@ -10,7 +10,7 @@ from router.formats.quantities import Seconds
 
 async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "failing", key: str = "") -> bool:
     """Whether a repeated call is made."""
-    permit = await budget.call(key, lambda: standing, repeated=True)
+    permit = await budget.repeated(key, lambda: standing)
     if permit is None:
         return False
     with permit as paid:
@@ -21,9 +21,7 @@ async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "fa
 
 async def requests(budget: RetryBudget, number: int, key: str = "") -> None:
     for _ in range(number):
-        permit = await budget.call(key, lambda: "failing", repeated=False)
-        assert permit is not None
-        with permit:
+        with budget.first(key):
             pass
 
 
@@ -76,7 +74,7 @@ def test_further_calls_wait_for_what_the_first_one_at_a_deployment_shows() -> No
             return made
 
         async def further() -> bool:
-            permit = await budget.call("", standing, repeated=True)
+            permit = await budget.repeated("", standing)
             if permit is not None:
                 with permit:
                     pass
