@@ -39,6 +39,11 @@ class Accounting:
         """Whether the request costs its key anything, so that what it costs is worth knowing."""
         return self._reservation is not None and self._bounds.worst_usd > 0
 
+    @property
+    def has_reserved(self) -> bool:
+        """Whether anything is reserved for the request, which must be settled."""
+        return self._reservation is not None or self._explored is not None
+
     async def reserve(
         self, request: GatewayRequest, selection: Selection, now_s: float, *, is_text: bool = True
     ) -> None:

@@ -105,7 +105,8 @@ class CompletionHandler:
         key = authenticated(active, self._headers, self._exchange)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
         check_room(self._services, self._request)
-        await take_request(self._services, self._request, self._at)
+        if key is not None and key.rpm is not None:
+            await take_request(self._services, self._request, self._at)
         return self._request
 
     async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
@@ -201,7 +202,8 @@ class CompletionHandler:
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
             return
-        await self._remember_response(response, body)
+        if self._surface.api == "responses":
+            await self._remember_response(response, body)
         await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, without_type(response.headers), body)
@@ -366,7 +368,8 @@ class CompletionHandler:
             await self._write(outcome)
         finally:
             # Also where the deadline comes meanwhile.
-            await self._accounting.settle(cost or 0.0)
+            if self._accounting.has_reserved:
+                await self._accounting.settle(cost or 0.0)
         if upstream_served and error is None:
             await self._remember_card()
 
@@ -383,7 +386,7 @@ class CompletionHandler:
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""
-        if self._request is not None and self._surface.api == "responses":
+        if self._request is not None:
             await remember_response(self._services.state, self._request, response, piece, self._bill.attempts, self._at)
 
     async def _remember_card(self) -> None:

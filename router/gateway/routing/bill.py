@@ -88,5 +88,5 @@ class Bill:
 
 def _lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, Any]) -> float:
     """What answers cost that broke off before the last attempt, or in it: what had arrived of them is charged."""
-    broken = ((catalog.named(each.card), each.delivered_tokens) for each in attempts if each.delivered_tokens)
-    return sum(cost_of(card, lost_usage(body, tokens)) or 0.0 for card, tokens in broken)
+    broken = [(catalog.named(each.card), each.delivered_tokens) for each in attempts if each.delivered_tokens]
+    return sum([cost_of(card, lost_usage(body, tokens)) or 0.0 for card, tokens in broken])

@@ -47,6 +47,8 @@ def permitted(request: GatewayRequest) -> tuple[GatewayRequest, tuple[str, ...]]
             f'the key "{key.id}" does not allow {EXTRAS[denied[0]]}; the operator can add {denied[0]} to `allow` of '
             "this key in keys.yaml"
         )
+    if headers is request.headers and body is request.body:
+        return request, left_out
     return msgspec.structs.replace(request, headers=headers, body=body), left_out
 
 

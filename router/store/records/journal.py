@@ -25,7 +25,8 @@ from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, SqliteRecords
 
 FOLDER_NAME = "journal"
-INTERVAL_S = 0.25
+# Every move has a cost of its own. Feedback that comes with its answer waits for the record (`FeedbackHandler`).
+INTERVAL_S = 0.5
 LIMIT_BYTES = 64 * 2**20
 _WAKE_BYTES = 2**20
 _MAX_PROMPT_BYTES = 2 * 2**20
@@ -189,7 +190,8 @@ class Journal:
         return None
 
     def _waiting_bytes(self) -> int:
-        return sum(segment.size for segment in (self._active, self._sealed) if segment is not None)
+        active, sealed = self._active, self._sealed
+        return (0 if active is None else active.size) + (0 if sealed is None else sealed.size)
 
     def _run(self) -> None:
         pause_s = self._interval_s
