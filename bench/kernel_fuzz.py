@@ -303,6 +303,15 @@ def _choice(extension: Any, given: _Given) -> None:
     parts = tuple(given.array("f8", cards) for _ in range(given.size(4)))
     extension.totals(parts, quality, given.array("f8", cards), weight, given.out("f8", 3, cards))
     extension.first_of(quality, given.array("?", cards), given.out("i8", given.size(70)))
+    extension.choose(
+        tuple(given.array("f8", cards) for _ in range(given.chance.choice((4, 4, 4, 4, 3)))),
+        parts,
+        weight,
+        given.chance.uniform(0, 2),
+        given.array("?", cards),
+        given.out("f8", 5, cards),
+        given.out("i8", given.size(70)),
+    )
     members = given.size(18)
     columns = [given.array("f8", members).tolist() for _ in range(given.size(4))]
     extension.cascade(

@@ -22,7 +22,7 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import assumptions, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, Scores, Totals, scores_of, totals_of
-from router.decide.limits import LimitResult, among, evaluate
+from router.decide.limits import LimitResult
 from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans, SelectedPlans
 from router.decide.plans.members import Chooser
@@ -31,18 +31,13 @@ from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import KINDS, PREFIX
 from router.decide.policy import Policy
 from router.decide.ranking import (
-    AVAILABLE,
-    DISPATCHABLE,
-    HIDDEN,
-    MEASURED,
-    TRIED,
     Order,
     Ranking,
     Rejections,
     best_of,
     explain_empty,
 )
-from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
+from router.decide.requirements import fails_of, hints, limited, needed_tokens, requirements_of
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Indices, Mask, Plan, SinglePlan
@@ -100,41 +95,19 @@ def decide(
     combined = policy.flags.overridden_by(flags) if flags.limits or flags.goals else policy.flags
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = requirements_of(features, catalog, is_batch=request_context.is_batch)
-    required = [
-        *among(
-            catalog,
-            (DISPATCHABLE, catalog.withheld),
-            (TRIED, catalog.untried),
-            (AVAILABLE, request_context.unavailable),
-            (HIDDEN, request_context.hidden),
-        ),
-        *_evidence(forecast, policy),
-        *room_results(features, inputs),
-    ]
-    # Most requests have neither words nor limits.
-    if words:
-        required += _evaluated([each for each in words if not each.is_wanted], inputs)
-    remaining: list[LimitResult] = []
-    relaxed: tuple[str, ...] = ()
-    if combined.limits:
-        lenient = policy.unknown == "allow"
-        requested = [evaluate(limit, inputs, unknown_passes=lenient) for limit in combined.limits]
-        remaining, relaxed = _relaxed(required, requested, policy)
-    results, unmet = [*required, *remaining], ()
-    if words:
-        wanted, unmet = _met(results, _evaluated([each for each in words if each.is_wanted], inputs))
-        results += wanted
+    results, dropped = limited(
+        features, inputs, policy, combined, request_context.unavailable, request_context.hidden, words
+    )
     named = _named_plans(policy, request_context, plans)
     rows = None
+    parts: Mapping[str, Doubles] = {}
     if named:
         parts = parts_of(inputs, combined.goals, policy.mistake_usd)
         rows = _plan_rows(plans.selected(named), features, inputs, policy, combined, results, parts, request_context)
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
-    rejected = results[0].fails
-    for result in results[1:]:
-        rejected = rejected | result.fails
+    rejected: Mask = functools.reduce(np.logical_or, [result.fails for result in results])
     trial = Trial(catalog, results, request_context.canaries) if catalog.canaries else None
     if trial is not None:
         # The results stay as they are.
@@ -147,11 +120,12 @@ def decide(
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
-        raise NoCandidateError(explain_empty(results, _fails(results), inputs, rejections, advice))
-    if rows is None:
-        scores = scores_of(inputs, combined.goals, policy.mistake_usd, rejected)
-    else:
-        scores = Scores(parts, totals_of(parts, forecast, loss_weight(combined.goals)))
+        raise NoCandidateError(explain_empty(results, fails_of(results), inputs, rejections, advice))
+    scores = (
+        scores_of(inputs, combined.goals, policy.mistake_usd, rejected)
+        if rows is None
+        else Scores(parts, totals_of(parts, forecast, loss_weight(combined.goals)))
+    )
     parts, score, ids = scores.parts, scores.totals.score, catalog.ids if rows is None else rows.ids
     keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
     current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
@@ -169,7 +143,7 @@ def decide(
     if policy.exploration is not None and request_context.draw is not None:
         found, exploration = explore(
             policy.exploration,
-            Asked(request_context.draw, features, request_context.kept, request_context.plan, relaxed or unmet, canary),
+            Asked(request_context.draw, features, request_context.kept, request_context.plan, dropped, canary),
             Scored(order.whole, catalog, ids, score, forecast, combined),
         )
         order = Order.stated(found, score)
@@ -182,7 +156,7 @@ def decide(
         artifact=artifact,
         flags=str(flags) if flags.limits or flags.goals else "",
         binding=() if len(order) == len(score) else _binding(results, chosen, pick),
-        relaxed=(*relaxed, *unmet),
+        relaxed=dropped,
         guard=guard,
         plans={} if rows is None else Outlooks(rows, inputs.forecast),
         canary=canary,
@@ -355,58 +329,13 @@ def _check_overrides(policy: Policy, flags: Flags) -> None:
             raise CallerError(f'the policy "{policy.id}" does not let clients set {kind}{allowed}: {flags}')
 
 
-def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
-    """Cards of which the artifact knows no outcomes are left out, unless it knows those of none."""
-    measured = forecast.measured
-    if policy.unmeasured == "include" or measured is None or not measured.any() or measured.all():
-        return []
-    return [LimitResult(MEASURED, ~measured, np.zeros_like(measured))]
-
-
-def _evaluated(requirements: Sequence[Requirement], inputs: DecisionInputs) -> list[LimitResult]:
-    return [evaluate(each.limit, inputs, unknown_passes=each.unknown_passes) for each in requirements]
-
-
-def _met(others: Sequence[LimitResult], wanted: Sequence[LimitResult]) -> tuple[list[LimitResult], tuple[str, ...]]:
-    """Of the wanted limits, those that leave a candidate, and the texts of the others."""
-    met: list[LimitResult] = []
-    unmet: list[str] = []
-    for result in wanted:
-        if _fails([*others, *met, result]).any(axis=0).all():
-            unmet.append(result.limit.text)
-        else:
-            met.append(result)
-    return met, tuple(unmet)
-
-
-def _relaxed(
-    required: Sequence[LimitResult], requested: list[LimitResult], policy: Policy
-) -> tuple[list[LimitResult], tuple[str, ...]]:
-    """The requested limits that remain once relaxing has found a candidate, and the texts of the dropped ones.
-
-    What the request itself requires is never relaxed: a card that fails it could not serve the request.
-    """
-    relaxed: list[str] = []
-    for field in policy.relax if policy.on_empty == "relax" else ():
-        if not _fails([*required, *requested]).any(axis=0).all():
-            break
-        relaxed += [result.limit.text for result in requested if result.limit.field == field]
-        requested = [result for result in requested if result.limit.field != field]
-    return requested, tuple(relaxed)
-
-
-def _fails(results: Sequence[LimitResult]) -> Mask:
-    """Of shape `(limits, cards)`. Never empty: every request requires some context."""
-    return np.array([result.fails for result in results])
-
-
 def _binding(results: Sequence[LimitResult], chosen: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `chosen` would have been chosen."""
     # What makes a plan impossible is no limit that could be lifted.
     lifted = [n for n, each in enumerate(results) if each.limit is not POSSIBLE and np.count_nonzero(each.fails)]
     if not lifted:
         return ()
-    fails = _fails(results)
+    fails = fails_of(results)
     counts = fails.sum(axis=0)
     fail, one_fails = counts > 0, counts == 1
     texts = []

@@ -205,9 +205,7 @@ def parts_of(
 
 def goal_parts(inputs: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
     """The weight times the cost of each goal but that of the loss."""
-    return {
-        goal: weight * GOALS[goal](inputs) for goal, weight in weights.items() if goal != "best" and weight
-    }
+    return {goal: weight * GOALS[goal](inputs) for goal, weight in weights.items() if goal != "best" and weight}
 
 
 def _compiled_parts(inputs: DecisionInputs, weight: float, mistake_usd: float) -> dict[str, Doubles] | None:

@@ -1,9 +1,11 @@
-"""The limits that a request itself sets: room for prompt and answer, kinds of content, capabilities."""
+"""The limits that a request itself sets: room for prompt and answer, kinds of content, capabilities; and which limits
+count together with those of policy and client.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +13,11 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs, once
-from router.decide.limits import Limit, LimitResult, evaluate
-from router.types import Features, Mask
+from router.decide.flags import Flags
+from router.decide.limits import Limit, LimitResult, among, evaluate
+from router.decide.policy import Policy
+from router.decide.ranking import AVAILABLE, DISPATCHABLE, HIDDEN, MEASURED, TRIED
+from router.types import Features, Forecast, Mask
 from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
@@ -118,6 +123,88 @@ def _context_for(tokens: int, inputs: DecisionInputs, facts: _Facts) -> LimitRes
         return evaluate(limit, inputs, unknown_passes=unknown_passes)
     # Short prompts, which are most, have room in every card that states its context.
     return LimitResult(limit, facts.none if unknown_passes else facts.unknown_context, facts.unknown_context)
+
+
+def limited(
+    features: Features,
+    inputs: DecisionInputs,
+    policy: Policy,
+    flags: Flags,
+    unavailable: Collection[str],
+    hidden: Collection[str],
+    words: Sequence[Requirement],
+) -> tuple[list[LimitResult], tuple[str, ...]]:
+    """The limits that count, evaluated, and the texts of those that were dropped because no card passed them.
+
+    `flags` are those of policy and client, `words` the requirements of `requirements_of`. The ids of the cards that are
+    `unavailable` now, and that are `hidden` from the client.
+    """
+    catalog = inputs.catalog
+    results = [
+        *among(
+            catalog,
+            (DISPATCHABLE, catalog.withheld),
+            (TRIED, catalog.untried),
+            (AVAILABLE, unavailable),
+            (HIDDEN, hidden),
+        ),
+        *_evidence(inputs.forecast, policy),
+        *room_results(features, inputs),
+    ]
+    # Most requests have neither words nor limits.
+    if not words and not flags.limits:
+        return results, ()
+    results += _evaluated([each for each in words if not each.is_wanted], inputs)
+    requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in flags.limits]
+    remaining, relaxed = _relaxed(results, requested, policy)
+    results += remaining
+    wanted, unmet = _met(results, _evaluated([each for each in words if each.is_wanted], inputs))
+    return [*results, *wanted], (*relaxed, *unmet)
+
+
+def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
+    """Cards of which the artifact knows no outcomes are left out, unless it knows those of none."""
+    measured = forecast.measured
+    if policy.unmeasured == "include" or measured is None or not measured.any() or measured.all():
+        return []
+    return [LimitResult(MEASURED, ~measured, np.zeros_like(measured))]
+
+
+def _evaluated(requirements: Sequence[Requirement], inputs: DecisionInputs) -> list[LimitResult]:
+    return [evaluate(each.limit, inputs, unknown_passes=each.unknown_passes) for each in requirements]
+
+
+def _met(others: Sequence[LimitResult], wanted: Sequence[LimitResult]) -> tuple[list[LimitResult], tuple[str, ...]]:
+    """Of the wanted limits, those that leave a candidate, and the texts of the others."""
+    met: list[LimitResult] = []
+    unmet: list[str] = []
+    for result in wanted:
+        if fails_of([*others, *met, result]).any(axis=0).all():
+            unmet.append(result.limit.text)
+        else:
+            met.append(result)
+    return met, tuple(unmet)
+
+
+def _relaxed(
+    required: Sequence[LimitResult], requested: list[LimitResult], policy: Policy
+) -> tuple[list[LimitResult], tuple[str, ...]]:
+    """The requested limits that remain once relaxing has found a candidate, and the texts of the dropped ones.
+
+    What the request itself requires is never relaxed: a card that fails it could not serve the request.
+    """
+    relaxed: list[str] = []
+    for field in policy.relax if policy.on_empty == "relax" else ():
+        if not fails_of([*required, *requested]).any(axis=0).all():
+            break
+        relaxed += [result.limit.text for result in requested if result.limit.field == field]
+        requested = [result for result in requested if result.limit.field != field]
+    return requested, tuple(relaxed)
+
+
+def fails_of(results: Sequence[LimitResult]) -> Mask:
+    """Of shape `(limits, cards)`. Never empty: every request requires some context."""
+    return np.array([result.fails for result in results])
 
 
 def hints(requirements: Sequence[Requirement], results: Sequence[LimitResult]) -> list[str]:

@@ -11,7 +11,7 @@ HUMAN_FIELDS: Mapping[str, Api] = {"messages": "chat", "input": "responses", "pr
 """The fields that contain the user's messages, with the protocol that has them; Anthropic's messages share chat's."""
 
 OBJECT = (dict, Mapping)
-"""What decoded JSON has for an object. It has no other mappings than `dict`, for which a check is several times faster."""
+"""What an object is. Decoded JSON has no other mappings than `dict`, for which a check is several times faster."""
 
 _TEXT_FIELDS = ("instructions", "system", "messages", "input", "prompt", "content", "text")
 _MAX_DEPTH = 8

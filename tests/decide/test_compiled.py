@@ -10,9 +10,9 @@ import pytest
 from router.cards import Card, Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.goals import parts_of
-from router.decide.guard import totals_of
+from router.decide.guard import scores_of, totals_of
 from router.decide.plans.forecast.expected import CONSTANTS, Constants, cascade
-from router.decide.ranking import Order, first_of
+from router.decide.ranking import Order, best_of, first_of
 from router.perceive import kernel
 from router.types import Doubles, Forecast
 
@@ -44,6 +44,35 @@ def test_parts_and_totals_are_the_same_to_the_bit(cards: int, goals: dict[str, f
     compiled = found()
     with kernel.without_extension():
         assert compiled == found()
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.1])
+@pytest.mark.parametrize("goals", [{}, {"best": 0.7, "cheapest": 2.0}, {"fastest": 1.0, "private": 0.25}])
+@pytest.mark.parametrize(("cards", "rejected"), [(1, 0.0), (7, 0.5), (300, 0.0), (300, 0.5), (300, 0.98)])
+def test_scores_in_one_call_are_the_same_to_the_bit(
+    cards: int, rejected: float, goals: dict[str, float], unknown: float
+) -> None:
+    rng = np.random.default_rng(cards)
+    catalog = Catalog(Card(id=f"{number:04}", provider="openai", model=f"m{number}") for number in range(cards))
+    forecast = _forecast(rng, cards, 0.0)
+    # A cost that is unknown is assumed, which the kernel leaves to numpy.
+    forecast.cost_usd[rng.random(cards) < unknown] = np.nan
+    inputs = DecisionInputs(catalog, forecast, None, 100)
+    mask = rng.random(cards) < rejected
+    mask[cards // 2] = False
+    compiled = scores_of(inputs, goals, 0.8, mask)
+    with kernel.without_extension():
+        specified = scores_of(inputs, goals, 0.8, mask)
+        best, safest = Order(specified.totals.score, mask).ahead, best_of(specified.totals.safe_score, mask)
+    assert specified.best is None
+    for one, other in ((compiled.parts, specified.parts), (compiled.totals._asdict(), specified.totals._asdict())):
+        assert {name: array.tobytes() for name, array in one.items()} == {
+            name: array.tobytes() for name, array in other.items()
+        }
+    assert list(compiled.parts) == list(specified.parts)
+    assert (compiled.best is None) == bool(np.isnan(forecast.cost_usd).any())
+    if compiled.best is not None:
+        assert (compiled.best.tolist(), compiled.safest) == (best.tolist(), safest)
 
 
 @pytest.mark.parametrize("seed", range(20))
