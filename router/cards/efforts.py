@@ -34,9 +34,10 @@ def with_efforts(cards: Iterable[Card]) -> list[Card]:
 
 
 def _candidates(card: Card) -> Iterable[EffortCard]:
-    efforts = {} if card.efforts is None else card.efforts.stated
+    if card.efforts is None:
+        return
     inherited = {name: getattr(card, name) for name in Card.__struct_fields__ if name not in _OF_ONE_EFFORT}
-    for name, effort in efforts.items():
+    for name, effort in card.efforts.stated.items():
         stated = {fact: value for fact in _OVERRIDES if (value := getattr(effort, fact))}
         facts = {
             **inherited,

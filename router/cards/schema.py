@@ -385,7 +385,11 @@ def to_plain(card: Card) -> dict[str, Any]:
     """The card as the keys and values of its YAML, without unknown facts and defaults."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
     unset = _defaults()
-    return {key: _without_unset(value) for key, value in plain.items() if value not in (None, {}, unset.get(key))}
+    return {
+        key: _without_unset(value)
+        for key, value in plain.items()
+        if value is not None and value != {} and value != unset.get(key)
+    }
 
 
 @functools.cache
@@ -395,6 +399,6 @@ def _defaults() -> dict[str, Any]:
 
 def _without_unset(value: Any) -> Any:
     """`value` with lists for tuples, and without the unset keys of nested mappings."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _without_unset(inner) for key, inner in value.items() if inner not in (None, (), {})}
     return [_without_unset(item) for item in value] if isinstance(value, tuple) else value

@@ -6,6 +6,7 @@ runs, so that `route --help` is fast.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import io
@@ -52,7 +53,7 @@ class PromptFirst(TyperGroup):
 
 
 _SHORT_WORD = 3
-_GC_THRESHOLD = 20_000
+_GC_THRESHOLD = 100_000
 HELP = (
     'Route each prompt to the model or adapter that is best for it: route "your prompt"\n\n'
     "Put flags in quotes, since a shell reads < as a redirection: --flags 'size<7B'. "
@@ -64,6 +65,9 @@ HELP = (
 def command() -> Any:
     """The command line as a command of click. Its commands are loaded when they are looked up."""
     from typer.main import get_command
+
+    # At its end Python searches what is left for cycles, several times.
+    atexit.register(gc.freeze)
 
     app = typer.Typer(
         cls=PromptFirst,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
-from router.dispatch.health import Health, Ticket, Unready
-from router.dispatch.lora.claims import Claim
 from router.dispatch.providers import server_of, with_each_key
+
+if TYPE_CHECKING:
+    # Not imported, since a decision on the command line asks which cards have a server, and calls none.
+    from router.dispatch.health import Health, Ticket, Unready
+    from router.dispatch.lora.claims import Claim
 
 _NO_LIMITS = RateLimits()
 

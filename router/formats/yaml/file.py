@@ -86,7 +86,9 @@ def _parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
 def yaml_files(folder: Path) -> list[Path]:
     """The YAML files directly inside `folder`, sorted by name. Raises ConfigurationError."""
     try:
-        return [file for file in sorted(folder.iterdir()) if file.suffix in (".yaml", ".yml") and file.is_file()]
+        files = [file for file in folder.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file()]
+        # As paths, they would be compared part by part.
+        return sorted(files, key=lambda file: file.name)
     except OSError as error:
         raise ConfigurationError(f"the folder {folder} cannot be read: {error.strerror}") from None
 

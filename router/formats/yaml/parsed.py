@@ -22,7 +22,8 @@ Parsed = tuple[Any, dict[KeyPath, int]]
 _RULES = b"1"
 """Changes with the rules of `router.formats.yaml.document`: what was parsed by others is parsed again."""
 
-_MOST_FILES = 1_000
+_MOST_BYTES = 32_000_000
+"""Some ten thousand cards. A folder that needs more is parsed in part at each start."""
 _PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -43,7 +44,9 @@ class ParsedFiles:
     def get_or(self, raw: bytes, parse: Callable[[], Parsed]) -> Parsed:
         """What the bytes of a file contain; `parse` is called where that is not known."""
         key = hashlib.sha256(_RULES + raw).hexdigest()
-        if (found := self._known.get(key)) is not None:
+        if (found := self._known.pop(key, None)) is not None:
+            # What is used last is kept longest.
+            self._known[key] = found
             try:
                 document, lines = msgspec.msgpack.decode(found, type=tuple[Any, list[tuple[KeyPath, int]]])
                 return document, dict(lines)
@@ -60,13 +63,17 @@ class ParsedFiles:
         """Write what is new. A folder that cannot be written is no error: the files are parsed again next time."""
         if not self._is_new:
             return
-        newest = dict(list(self._known.items())[-_MOST_FILES:])
+        size, newest = 0, []
+        for key, content in reversed(self._known.items()):
+            if (size := size + len(memoryview(content))) > _MOST_BYTES:
+                break
+            newest.append((key, content))
         own = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             own.unlink(missing_ok=True)
             with open(own, "xb", opener=lambda path, flags: os.open(path, flags, _PRIVATE)) as file:
-                file.write(msgspec.msgpack.encode(newest))
+                file.write(msgspec.msgpack.encode(dict(reversed(newest))))
             own.replace(self._file)
 
 

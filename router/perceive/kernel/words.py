@@ -12,7 +12,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from router.perceive import kernel
-from router.perceive.text.lexicon import Lexicon, is_other_script
+from router.perceive.text.lexicon import Lexicon
 from router.types import Floats
 
 FIRST, END = 0x80, 0x2800
@@ -31,7 +31,7 @@ _READ = (
     *range(0x2190, 0x2194),
     *range(0x2200, 0x2280),
 )
-"""Latin letters, punctuation, the euro, arrows and mathematics."""
+"""Latin letters, punctuation, the euro, arrows and mathematics; none of them is of a script that the lexicon reads."""
 
 
 def known_characters() -> NDArray[np.int32]:
@@ -47,7 +47,7 @@ def known_characters() -> NDArray[np.int32]:
     table[:, 2] = np.frombuffer(characters.lower().encode("utf-32-le"), dtype="<i4")
     for point in _READ:
         character = chr(point)
-        if character.isspace() or is_other_script(character):
+        if character.isspace():
             continue
         form = _form(character)
         if len(form) <= 1 and not form.isspace():
@@ -102,6 +102,10 @@ class _Stated(Struct):
     pre_tokenizer: _PreTokenizer
     added_tokens: tuple[_AddedToken, ...] = ()
 
+    @property
+    def specials(self) -> tuple[str, ...]:
+        return tuple(token.content for token in self.added_tokens)
+
 
 class Bound(NamedTuple):
     """The word pieces and the table of vectors, bound to the compiled kernel."""
@@ -114,37 +118,24 @@ def bound(rows: NDArray[np.int8], scales: Floats, tokenizer: bytes, lexicon: Lex
     """Both, bound; None where numpy is used, as for what the kernel cannot read. `tokenizer` is `tokenizer.json`."""
     if (extension := kernel.extension()) is None or rows.shape[1] > kernel.MOST_EMBEDDED or np.intp(0).itemsize != 8:
         return None
-    try:
-        stated = msgspec.json.decode(tokenizer, type=_Stated)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # Damaged, or a vocabulary of another kind of model.
+    stated = _readable(tokenizer, len(rows))
+    if stated is None:
         return None
-    model, normalizer, specials = stated.model, stated.normalizer, tuple(token.content for token in stated.added_tokens)
-    unknown = model.vocab.get(model.unk_token)
-    if (model.type, normalizer.type, stated.pre_tokenizer.type) != _BERT or unknown is None:
-        return None
-    if not (normalizer.lowercase and normalizer.clean_text) or normalizer.strip_accents is False:
-        return None
-    if len(model.vocab) + sum(token not in model.vocab for token in specials) > len(rows):
-        return None
-    if not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
-        return None
-    if len(specials) > _MOST_SPECIALS or any(token[:1] != "[" or len(token) > _LONGEST_SPECIAL for token in specials):
-        return None
-    pieces = list(model.vocab)
-    if list(model.vocab.values()) != list(range(len(pieces))):
-        pieces = [""] * (1 + max(model.vocab.values()))
-        for piece, number in model.vocab.items():
+    model, vocabulary = stated.model, stated.model.vocab
+    pieces = list(vocabulary)
+    if list(vocabulary.values()) != list(range(len(pieces))):
+        pieces = [""] * (1 + max(vocabulary.values()))
+        for piece, number in vocabulary.items():
             pieces[number] = piece
     tokens, weights, *numbers = lexicon.stored
     return Bound(
         extension.Pieces(
             pieces,
             model.continuing_subword_prefix,
-            unknown,
+            vocabulary[model.unk_token],
             model.max_input_chars_per_word,
             known_characters(),
-            specials,
+            stated.specials,
         ),
         extension.Table(
             kernel.contiguous(rows, np.int8),
@@ -154,3 +145,21 @@ def bound(rows: NDArray[np.int8], scales: Floats, tokenizer: bytes, lexicon: Lex
             *numbers,
         ),
     )
+
+
+def _readable(tokenizer: bytes, rows: int) -> _Stated | None:
+    """What a `tokenizer.json` states, if the kernel can read words as it says, with a table of so many rows."""
+    try:
+        stated = msgspec.json.decode(tokenizer, type=_Stated)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Damaged, or a vocabulary of another kind of model.
+        return None
+    model, normalizer, specials = stated.model, stated.normalizer, stated.specials
+    is_bert = (model.type, normalizer.type, stated.pre_tokenizer.type) == _BERT and model.unk_token in model.vocab
+    is_lowered = normalizer.lowercase and normalizer.clean_text and normalizer.strip_accents is not False
+    has_rows = len(model.vocab) + sum(token not in model.vocab for token in specials) <= rows
+    fits = has_rows and 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD
+    are_known = len(specials) <= _MOST_SPECIALS and all(
+        token[:1] == "[" and len(token) <= _LONGEST_SPECIAL for token in specials
+    )
+    return stated if is_bert and is_lowered and fits and are_known else None

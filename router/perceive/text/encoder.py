@@ -25,7 +25,7 @@ from router.errors import ArtifactError
 from router.formats.json import encodable
 from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
 from router.perceive.kernel.words import bound
-from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
+from router.perceive.text.lexicon import Lexicon, alphabetic, dense, is_foreign, normalised, split
 from router.perceive.text.tokenizer import StoredTokenizer
 from router.types import Floats, Indices
 
@@ -333,7 +333,7 @@ def _clipped(text: str) -> str:
 
 def _tokens_of_other_scripts(text: str) -> int:
     """Estimate how many tokens the letters of other scripts make."""
-    return sum(map(len, DENSE.findall(text))) + (sum(map(len, ALPHABETIC.findall(text))) + 1) // 2
+    return sum(map(len, dense().findall(text))) + (sum(map(len, alphabetic().findall(text))) + 1) // 2
 
 
 def _is_plain(word: str) -> bool:

@@ -36,11 +36,27 @@ _ALPHABETIC = (
     "\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2c00-\u2c5f\u2c80-\u2ddf\u2de0-\u2dff\ua4d0-\ua69f\ua6a0-\ua6ff"
     "\ua800-\ua95f\ua980-\uab2f\uab70-\uabff\ufb13-\ufdff\ufe70-\ufefc\U00010000-\U00016fdf"
 )
-DENSE = re.compile(f"[{_DENSE}]+")
-"""Runs of scripts in which a character is about one token: Han, kana, Hangul."""
-ALPHABETIC = re.compile(f"[{_ALPHABETIC}]+")
-"""Runs of the other scripts, in which several letters are one token."""
-_RUN = re.compile(f"([{_DENSE}{_ALPHABETIC}]+)")
+
+
+@functools.cache
+def dense() -> re.Pattern[str]:
+    """Runs of scripts in which a character is about one token: Han, kana, Hangul. Long patterns are compiled when a
+    text first needs them.
+    """
+    return re.compile(f"[{_DENSE}]+")
+
+
+@functools.cache
+def alphabetic() -> re.Pattern[str]:
+    """Runs of the other scripts, in which several letters are one token."""
+    return re.compile(f"[{_ALPHABETIC}]+")
+
+
+@functools.cache
+def _runs() -> re.Pattern[str]:
+    return re.compile(f"([{_DENSE}{_ALPHABETIC}]+)")
+
+
 _MATHEMATICAL = re.compile("[\u0370-\u03ff\u0460-\u0481]{1,2}")
 _GREEK_WORDS = frozenset(
     (
@@ -157,18 +173,13 @@ class Lexicon:
         )
 
 
-def is_other_script(character: str) -> bool:
-    """Whether `character` is of another script than Latin."""
-    return _RUN.match(character) is not None
-
-
 def is_foreign(word: str) -> bool:
     """Whether `word` is read through the lexicon.
 
     One or two Greek letters that are no Greek word, or old Cyrillic letters that look like them, are mathematics, which
     the tokenizer knows.
     """
-    return any(not _MATHEMATICAL.fullmatch(run) or run.lower() in _GREEK_WORDS for run in _RUN.findall(word))
+    return any(not _MATHEMATICAL.fullmatch(run) or run.lower() in _GREEK_WORDS for run in _runs().findall(word))
 
 
 def normalised(word: str) -> str:
@@ -181,7 +192,7 @@ def normalised(word: str) -> str:
 
 def split(word: str) -> list[str]:
     """Split a normalised word into text between runs of other scripts, which may be empty, and the runs, in turn."""
-    return _RUN.split(word)
+    return _runs().split(word)
 
 
 def _hashed(gram: str) -> int:

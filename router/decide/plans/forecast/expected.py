@@ -15,7 +15,6 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -296,6 +295,8 @@ def conditional(first: float, second: float, correlation: float) -> tuple[float,
 
 @functools.lru_cache(maxsize=64)
 def _separation(auc: float) -> float:
+    from statistics import NormalDist
+
     return _ROOT * NormalDist().inv_cdf(min(max(auc, 0.5), 0.9999))
 
 

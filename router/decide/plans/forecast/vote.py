@@ -6,7 +6,6 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +13,19 @@ import numpy as np
 from router.perceive.exact import in_order, total
 from router.types import Doubles
 
-_NORMAL = NormalDist()
 _RIGHT, _COMMON, _OTHER = 0, 1, 2
 _GREATEST_LATENT = 0.9
 
 
-# Both are made at the first forecast of a vote, which needs more of numpy than other decisions.
+# Both are made at the first forecast of a vote, which needs more of numpy, and of Python, than other decisions.
 @functools.cache
 def normal_grid() -> tuple[Doubles, Doubles]:
     """Φ on a grid: interpolated, it is exact to six digits and many times faster than one call a number."""
+    from statistics import NormalDist
+
+    cdf = NormalDist().cdf
     points = np.linspace(-8.0, 8.0, 4097)
-    return points, np.array([_NORMAL.cdf(float(x)) for x in points])
+    return points, np.array([cdf(float(x)) for x in points])
 
 
 @functools.cache
@@ -215,7 +216,9 @@ _LATENT_AT = np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.
 @functools.lru_cache(maxsize=16)
 def latents(correlation: float) -> tuple[Doubles, Doubles]:
     """Qualities, and the latent correlations at which two cards of these qualities have this correlation."""
-    found = []
+    from statistics import NormalDist
+
+    inverse, found = NormalDist().inv_cdf, []
     grid, cdf = normal_grid()
     factor, weights = np.polynomial.hermite_e.hermegauss(81)
     weights = weights / weights.sum()
@@ -223,7 +226,7 @@ def latents(correlation: float) -> tuple[Doubles, Doubles]:
         low, high = 0.0, _GREATEST_LATENT
         for _ in range(30):
             middle = (low + high) / 2.0
-            threshold = _NORMAL.inv_cdf(p)
+            threshold = inverse(p)
             right = np.interp((threshold + math.sqrt(middle) * factor) / math.sqrt(1.0 - middle), grid, cdf)
             both = float(weights @ (right * right))
             low, high = (middle, high) if (both - p * p) / (p * (1.0 - p)) < correlation else (low, middle)
