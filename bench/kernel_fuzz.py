@@ -226,6 +226,12 @@ def _prompts(extension: Any, given: _Given) -> None:
         arguments = (texts, weights, given.chance.choice((joined, joined, "another")), turns, *context)
         found = _remembering(given, functools.partial(_read_to, prompts, arguments, out))
         assert isinstance(found, int)
+        many = tuple(
+            given.chance.choice((*texts, None, given.text() * 900)) for _ in range(given.chance.choice((0, 1, 9, 600)))
+        )
+        width_of_all = embedded + width + (readings if has_reading else 0)
+        left = prompts.read_all(many, (turns,) * len(many), given.out("f4", len(many), width_of_all))
+        assert {row for row, text in enumerate(many) if text is None} <= set(left)
 
 
 def _read_to(prompts: Any, arguments: tuple[Any, ...], out: Any, memo: dict[str, object]) -> Any:
@@ -276,6 +282,9 @@ def _projection(extension: Any, given: _Given) -> None:
     center, scale = given.array("f4", count), given.array("f4", count)
     extension.similarities(given.out("f8", prompts, count), prompts, given.size(), center, scale)
     rows, matrix = given.array("f8", prompts, embedded), given.array("f4", embedded, directions)
+    extension.cells(
+        given.array("f8", prompts, count), prompts, given.out("u1", prompts, count, 9), given.out("i8", prompts)
+    )
     extension.in_order(rows, prompts, embedded, matrix, given.out("f8", prompts, directions))
     padded, families = 4 * given.size(8), given.chance.choice((1, 2, 9, 128, 129))
     cards = extension.Cards(

@@ -352,6 +352,8 @@ static void ISA(forecast)(const Cards *cards, const double *prompt, const float 
         STORE4(out + STD * padded + card, result);
         DEVIATION4(result, slope * independent);
         STORE4(out + INDEPENDENT_STD * padded + card, result);
+        if (request->only_quality)
+            continue;
 
         LOAD4(column, columns + LENGTH_OFFSET * 4);
         double4 length = ALL4(prompt[LOG_TOKENS]) + column;

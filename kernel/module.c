@@ -435,6 +435,7 @@ static PyObject *reading_new(PyTypeObject *type, PyObject *arguments, PyObject *
 }
 
 #include "prompt.h"
+#include "many.h"
 
 /* ---- projection -------------------------------------------------------------------------------------------------------------- */
 
@@ -592,7 +593,7 @@ static PyObject *cards_forecast(PyObject *object, PyObject *const *arguments, Py
     if (!failed) {
         const double *usd = tiers ? prices.buf : cards->columns + INPUT_USD * 4;
         Request request = {numbers[0], numbers[1], numbers[2], usd, usd + (tiers ? cards->padded : 4),
-                           tiers ? 4 : 4 * CARD_COLUMNS};
+                           tiers ? 4 : 4 * CARD_COLUMNS, 0};
         arithmetic->project(projection, vector.buf, prompt);
         arithmetic->forecast(cards, prompt, (const float *)vector.buf + projection->width, &request, out.buf);
         PyBuffer_Release(&out);
@@ -630,7 +631,7 @@ static PyObject *cards_qualities(PyObject *object, PyObject *const *arguments, P
     if (forecasts != NULL) {
         PyThreadState *state = PyEval_SaveThread();
         const double *usd = cards->columns + INPUT_USD * 4;
-        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + 4, 4 * CARD_COLUMNS};
+        Request request = {1.0, HUGE_VAL, 1.0, usd, usd + 4, 4 * CARD_COLUMNS, 1};
         double prompt[PROFILE + 1 + MOST_TERMS];
         for (Py_ssize_t i = 0; i < prompts; i++) {
             const float *vector = (const float *)vectors.buf + i * width;
@@ -907,7 +908,7 @@ NO_METHODS(surface)
 NO_METHODS(reading)
 METHODS(projection, METHOD(projection, project))
 METHODS(cards, METHOD(cards, forecast), METHOD(cards, qualities))
-METHODS(prompts, METHOD(prompts, read))
+METHODS(prompts, METHOD(prompts, read), METHOD(prompts, read_all))
 METHODS(plans, METHOD(plans, expected))
 
 static PyType_Spec specs[] = {
@@ -946,6 +947,7 @@ static PyMethodDef functions[] = {{"use", use, METH_O, NULL},
                                   {"instructions", instructions, METH_NOARGS, NULL},
                                   FUNCTION(similarities),
                                   FUNCTION(in_order),
+                                  FUNCTION(cells),
                                   FUNCTION(loss_and_cost),
                                   FUNCTION(totals),
                                   FUNCTION(first_of),

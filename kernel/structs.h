@@ -62,6 +62,7 @@ typedef struct {
     /* Of the prices of four cards, which are `price_step` numbers after those of the four before. */
     const double *input_usd, *output_usd;
     long price_step;
+    int only_quality;
 } Request;
 
 enum { MOST_MASKS = 16, MOST_NODES = 16, MOST_VOTERS = 5, MOST_CALLS = 16 };

@@ -75,8 +75,10 @@ def feature_vectors(
     vectors = np.empty((len(topics), width + (0 if reader is None else READINGS)), dtype=np.float32)
     of_each: Sequence[Context | None] = contexts or [None] * len(topics)
     if (compiled := _compiled(encoder, reader)) is not None:
-        for vector, topic, context in zip(vectors, topics, of_each, strict=True):
-            compiled(topic, context, vector)
+        # Without contexts most of them are read in one call, while other threads run.
+        left = compiled.all_that_stand_alone(topics, vectors) if contexts is None else range(len(topics))
+        for row in left:
+            compiled(topics[row], of_each[row], vectors[row])
         return vectors
     embeddings = encoder.encode([text for topic in topics for text in topic.texts])
     end = 0
@@ -90,10 +92,10 @@ def feature_vectors(
 
 
 class _Compiled:
-    """The compiled form of `feature_vectors`: one call for a conversation."""
+    """The compiled form of `feature_vectors`: one call for a conversation, or for many prompts."""
 
     def __init__(self, encoder: StaticEncoder, prompts: Any) -> None:
-        self._encoder, self._read = encoder, prompts.read
+        self._encoder, self._read, self._read_all = encoder, prompts.read, prompts.read_all
 
     def __call__(self, topic: _Topic, context: Context | None, out: Floats) -> int:
         """Write the feature vector to `out`; returns the number of word pieces of the newest text, and where it has
@@ -105,6 +107,14 @@ class _Compiled:
         read = self._read
         pieces: int = self._encoder.remembering(lambda memo: read(*told, memo, out))
         return pieces
+
+    def all_that_stand_alone(self, topics: Sequence[_Topic], out: Floats) -> list[int]:
+        """Write the feature vectors of topics of one text to `out`; returns the rows of all others, and of those for
+        which the kernel has to ask Python.
+        """
+        texts = tuple(topic.texts[0] if len(topic.texts) == 1 else None for topic in topics)
+        left: list[int] = self._read_all(texts, tuple(topic.turns for topic in topics), out)
+        return left
 
 
 def _compiled(encoder: Encoder, reader: Reader | None) -> _Compiled | None:

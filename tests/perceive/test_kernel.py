@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,8 @@ from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
 from router.perceive.kernel.words import END, FIRST
 from router.perceive.predictor import Predictor
+from router.perceive.reader import Context
+from router.perceive.text import text_features
 from router.perceive.text.encoder import StaticEncoder
 from router.perceive.text.lexicon import Lexicon
 from router.perceive.text.tokenizer import StoredTokenizer
@@ -154,6 +157,9 @@ def compare_reading(text: str, compiled: Predictor, specified: Predictor) -> Non
     assert one.encode([text]).tobytes() == other.encode([text]).tobytes()
     vector = compiled.vectors([(text,)])
     assert vector.tobytes() == specified.vectors([(text,)]).tobytes()
+    # With a context, prompts are read one by one.
+    alone = feature_vectors(one, [(text,)], compiled.reader, [Context(len(text))])
+    assert vector.tobytes() == alone.tobytes()
     for field, expected in zip(compiled.profile(vector), specified.profile(vector), strict=True):
         assert np.ascontiguousarray(field).tobytes() == np.ascontiguousarray(expected).tobytes()
 
@@ -224,6 +230,31 @@ def test_a_batch_has_the_bits_of_single_calls(compiled: Predictor, specified: Pr
     for row in range(len(together)):
         alone = compiled.profile(together[row : row + 1])
         assert all(field[row].tobytes() == of_one[0].tobytes() for field, of_one in zip(profiles, alone, strict=True))
+
+
+def test_threads_that_read_batches_at_a_time_get_the_same_vectors(compiled: Predictor) -> None:
+    conversations = [(text,) for text in (*ODD, *texts(300))]
+    expected = compiled.vectors(conversations).tobytes()
+    with ThreadPoolExecutor(4) as threads:
+        assert all(found.tobytes() == expected for found in threads.map(compiled.vectors, [conversations] * 8))
+
+
+def test_many_prompts_are_not_written_past_the_vectors(built: ModuleType, compiled: Predictor) -> None:
+    encoder, reader = compiled.encoder, compiled.reader
+    assert isinstance(encoder, StaticEncoder)
+    assert encoder.bound is not None
+    assert reader is not None
+    prompts = built.Prompts(*encoder.bound, text_features.bound(built), reader.bound)
+    out = np.empty((2, compiled.width), np.float32)
+    assert prompts.read_all(("one", None), (1, 1), out) == [1]
+    for texts_, turns, error in (
+        (("a",), (1,), ValueError),
+        (("a", "b"), (1,), TypeError),
+        (["a", "b"], (1, 1), TypeError),
+        (("a", "b"), (1, "two"), TypeError),
+    ):
+        with pytest.raises(error):
+            prompts.read_all(texts_, turns, out)
 
 
 def test_the_qualities_of_all_measured_models_are_alike(

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from router.errors import ConfigurationError
 from router.learn.data import Prompt, RoutingSet
 from router.learn.evaluation import score
 from router.learn.evaluation.score import lines_of, write_scores
+from router.perceive import kernel
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
 
@@ -69,11 +73,12 @@ def test_scores_can_be_written_to_a_device(predictor: Predictor) -> None:
     write_scores(predictor, [Prompt("a", ("hi",))], Path("/dev/null"))
 
 
-def test_lines_are_those_of_the_csv_module() -> None:
+@pytest.mark.parametrize("code", [contextlib.nullcontext, kernel.without_extension], ids=["kernel", "numpy"])
+def test_lines_are_those_of_the_csv_module(code: Callable[[], AbstractContextManager[None]]) -> None:
     rng = np.random.default_rng(0)
     tables = [
         np.array([[0.5, 1.0, 0.123457], [0.999999, 0.0001, 0.1], [1e-06, 0.5, 0.25], [0.25, 0.5, 0.1234567]]),
-        np.array([[0.0, 0.5], [np.nan, 0.5], [-0.5, 1.5], [0.00011, 0.1001]]),
+        np.array([[0.0, 0.5], [np.nan, 0.5], [-0.5, 1.5], [0.00011, 0.1001], [np.inf, 1e300], [0.00009999995, 0.1]]),
         rng.random((200, 5)).round(6),
         (rng.random((200, 5)) ** 8).round(6),
         np.arange(1_000_001).reshape(-1, 1)[::97] / 1e6,
@@ -85,4 +90,5 @@ def test_lines_are_those_of_the_csv_module() -> None:
         csv.writer(expected, lineterminator="\n").writerows(
             [name, *row] for name, row in zip(ids, table.tolist(), strict=True)
         )
-        assert lines_of(ids, table) == expected.getvalue().encode()
+        with code():
+            assert lines_of(ids, table) == expected.getvalue().encode()
