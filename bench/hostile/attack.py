@@ -34,6 +34,8 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     shell: str = ""
     native: bool = False
     honest_retries: int = 0
+    anthropic: bool = False
+    """Whether the gateway has cards of Anthropic, too, for which it imports litellm as it starts."""
     state_url: str = ""
     """Where the gateway keeps its counters, if not in its store."""
     allowed_usd: float | None = None

@@ -36,17 +36,23 @@ _NANO = 1e-9
 
 
 def pulvinar(scratch: Path, upstream: int, attack: Attack) -> Contender:
-    """`route serve` with one card for named requests, a pool for `auto`, and two dear ones for the attacker."""
+    """`route serve` with one card for named requests, a pool for `auto`, and a dear one for the attacker.
+
+    With those of Anthropic where the attack asks for them.
+    """
     url = f"http://127.0.0.1:{upstream}"
     cards = [
         _card(NAMED, url, 1.0),
         _card(POOL[0], url, 1.0, tags=("pool",)),
         _card(POOL[1], url, 5.0, tags=("pool",)),
         _card(DEAR, url, DEAR_USD_A_TOKEN * 1e6, max_output_tokens=100_000, apis=("chat", "responses", "embeddings")),
-        _card(CLAUDE, url, DEAR_USD_A_TOKEN * 1e6, provider="anthropic", apis=("messages",)),
-        # Called through litellm, which fetched the URLs of images in some releases.
-        _card(FETCHING, url, 1.0, provider="anthropic", modalities=("text", "image", "pdf")),
     ]
+    if attack.anthropic:
+        cards += [
+            _card(CLAUDE, url, DEAR_USD_A_TOKEN * 1e6, provider="anthropic", apis=("messages",)),
+            # Called through litellm, which fetched the URLs of images in some releases.
+            _card(FETCHING, url, 1.0, provider="anthropic", modalities=("text", "image", "pdf")),
+        ]
     arguments: tuple[str, ...] = ("--workers", str(attack.workers), "--drain", "0")
     if attack.state_url:
         arguments += ("--state", attack.state_url)

@@ -36,7 +36,8 @@ class Ask(msgspec.Struct, frozen=True):
 class Watch(msgspec.Struct, frozen=True):
     """What honest clients do: `rate` requests a second in turns of `asks`, for `seconds`, and probes of `health`.
 
-    A request whose connection breaks is sent again up to `retries` times, as the SDKs do.
+    A request whose connection breaks is sent again up to `retries` times, as the SDKs do. Those of the first `warm_s`,
+    which import and connect what is needed, are not in the result.
     """
 
     port: int
@@ -46,6 +47,7 @@ class Watch(msgspec.Struct, frozen=True):
     health: str = "/healthz"
     rate: float = 10.0
     retries: int = 0
+    warm_s: float = 0.0
 
 
 class Seen(msgspec.Struct):
@@ -172,6 +174,8 @@ async def watch_apart(plan: Watch, started: asyncio.Event | None = None) -> Seen
 def main() -> None:
     """Run one Watch from standard input: an empty line when it begins, and its result."""
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Watch)
+    if plan.warm_s:
+        asyncio.run(watch(msgspec.structs.replace(plan, seconds=plan.warm_s)))
     sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
     sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(watch(plan))) + b"\n")

@@ -87,9 +87,7 @@ async def _attack(
     evil = {"authorization": contender.headers[gateways.EVIL]} if native else contender.headers
     health = "/healthz" if native else (*contender.start.ready, "/")[0] if contender.start else "/"
     plan = Watch(server.port, honest, asks, times.alone_s, health, retries=attack.honest_retries)
-    # The first requests import and connect what is needed; they are not measured.
-    await watch_apart(msgspec.structs.replace(plan, seconds=0.5))
-    without = await watch_apart(plan)
+    without = await watch_apart(msgspec.structs.replace(plan, warm_s=0.5))
     before_mb = await asyncio.to_thread(steady_mb, server)
     files_before, _ = most_files(server)
     bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)

@@ -24,7 +24,7 @@ pytestmark = [
     # One attack at a time: each takes a whole core.
     pytest.mark.xdist_group("hostile"),
 ]
-_TIMES = Times(alone_s=0.5, attack_s=2.0)
+_TIMES = Times(alone_s=0.5, attack_s=1.0)
 # The bench requires one second; a machine that runs other tests, too, is slower, but a gateway that blocks far more.
 _BLOCKED_S = 5.0
 _BY_NAME = {attack.name: attack for attack in ATTACKS}

@@ -149,7 +149,7 @@ MONEY = (
     Attack(
         name="overspend-unlimited", run=_unlimited, evil=_BUDGET, settings=_MANY, allowed_usd=_ONE_MORE, native=True
     ),
-    Attack(name="leaving-streams", run=_leave_streams, evil=_RICH, native=True),
+    Attack(name="leaving-streams", run=_leave_streams, evil=_RICH, native=True, anthropic=True),
     Attack(name="leaving-answers", run=_leave_whole, evil=_RICH, native=True),
-    Attack(name="unpaced-paths", run=_unpaced, evil={"rpm": _EACH_LIMIT}, native=True),
+    Attack(name="unpaced-paths", run=_unpaced, evil={"rpm": _EACH_LIMIT}, native=True, anthropic=True),
 )

@@ -102,6 +102,6 @@ async def _forged_lines(bed: Bed) -> list[str]:
 TENANTS = (
     Attack(name="flags-in-documents", run=_pasted_flags, native=True),
     Attack(name="foreign-ids", run=_foreign_ids, native=True),
-    Attack(name="internal-urls", run=_internal_urls, native=True),
-    Attack(name="forged-log-lines", run=_forged_lines, native=True),
+    Attack(name="internal-urls", run=_internal_urls, native=True, anthropic=True),
+    Attack(name="forged-log-lines", run=_forged_lines, native=True, anthropic=True),
 )
