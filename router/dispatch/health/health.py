@@ -75,15 +75,19 @@ class Health:
 
     def unready(self, limits: RateLimits, now_s: float, key: str = "") -> Unready | None:
         """Why calls of the key should not begin now; None where they can."""
-        own = self._keys.get(key) if self._keys else None
-        paused_s = max(self._all.paused_until_s, 0.0 if own is None else own.paused_until_s)
-        if now_s < paused_s:
-            return Unready("rate_limited", paused_s - now_s)
-        cooling_s = max(self._all.breaker.wait_s(now_s), 0.0 if own is None else own.breaker.wait_s(now_s))
+        everyone, own = self._all, self._keys.get(key) if self._keys else None
+        paused_until_s = everyone.paused_until_s if own is None else max(everyone.paused_until_s, own.paused_until_s)
+        if now_s < paused_until_s:
+            return Unready("rate_limited", paused_until_s - now_s)
+        cooling_s = everyone.breaker.wait_s(now_s)
+        if own is not None:
+            cooling_s = max(cooling_s, own.breaker.wait_s(now_s))
         if cooling_s > 0:
             return Unready("cooling_down", cooling_s)
         if limits.concurrency is not None and self.running >= limits.concurrency:
             return Unready("at_capacity", 1.0)
+        if limits.rpm is None and limits.tpm is None:
+            return None
         wait_s = max(self._request_wait_s(limits.rpm, now_s), self._token_wait_s(limits.tpm, now_s))
         return Unready("rate_limited", wait_s) if wait_s > 0 else None
 

@@ -27,7 +27,7 @@ def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
         message if _is_plain(message, dialect) else _fit(message, dialect, f"messages[{position}]")
         for position, message in enumerate(messages)
     ]
-    kept = [message for message in fitted if message is not None] or fitted
+    kept = fitted if None not in fitted else [message for message in fitted if message is not None] or fitted
     if not dialect.system_alone and kept and all(map(_is_system, kept)):
         kept[-1] = {**kept[-1], "role": "user"}
     kept = _with_leading_system(kept) if dialect.system == "leading" else kept
