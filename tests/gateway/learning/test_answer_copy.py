@@ -38,7 +38,16 @@ _WHOLE: list[tuple[Api, str]] = [
 
 @pytest.mark.parametrize(("api", "body"), _WHOLE)
 def test_an_answer_that_begins_as_a_refusal_is_read_in_every_protocol(routed: Routed, api: Api, body: str) -> None:
-    for text, is_read in (("I\u2019m sorry, but I can't help.", True), ("Paris is in France.", False)):
+    long = "and whoever wants to know more of it finds that in every book about Europe."
+    texts = (
+        ("I\u2019m sorry, but I can't help.", True),
+        (f"... Unfortunately, I cannot help with that, {long}", True),
+        (f"Lo siento, {long}", True),
+        ("Paris is in France.", False),
+        (f"Paris is in France, {long} I'm sorry.", False),
+        (f"{'-' * 30} I'm sorry, {long}", True),
+    )
+    for text, is_read in texts:
         copy = AnswerCopy(api, routed)
         copy.add(body.replace("TEXT", text).encode())
         assert copy.is_worth_reading is is_read
