@@ -164,11 +164,16 @@ static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *word, l
     for (long i = 0; i <= length; i++) {
         uint32_t c = i < length ? word[i] : 0;
         int kind = UNKNOWN_KIND;
+        /* Most characters of most words. */
+        if (c < 128 && is_alphanumeric(c)) {
+            if (++characters <= vocabulary->most_characters)
+                part[size++] = lowered(c);
+            continue;
+        }
         if (c >= 32 && c < 127) {
-            kind = is_alphanumeric(c) ? LETTER : MARK;
+            kind = MARK;
             if (c == '[' && begins_special(vocabulary, word + i, length - i))
                 return -1;
-            c = lowered(c);
         } else if (c >= FIRST_KNOWN && c < END_KNOWN) {
             const Character *known = &vocabulary->characters[c - FIRST_KNOWN];
             kind = known->kind;
