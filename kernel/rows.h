@@ -1,5 +1,26 @@
 /* Sums of rows of a table, in their order; included by arithmetic.h once for every instruction set. */
 
+#if IS_AVX2
+#define EIGHT_OF_BYTES(to, from) \
+    ((to) = (float8)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(from)))))
+#define EIGHT_OF_HALVES(to, from) ((to) = (uint32x8)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(from))))
+#else
+#define EIGHT_OF_BYTES(to, from)              \
+    do {                                      \
+        float floats_[8];                     \
+        for (int at_ = 0; at_ < 8; at_++)     \
+            floats_[at_] = (float)(from)[at_]; \
+        memcpy(&(to), floats_, 32);           \
+    } while (0)
+#define EIGHT_OF_HALVES(to, from)             \
+    do {                                      \
+        uint32_t halves_[8];                  \
+        for (int at_ = 0; at_ < 8; at_++)     \
+            halves_[at_] = (from)[at_];       \
+        memcpy(&(to), halves_, 32);           \
+    } while (0)
+#endif
+
 /* The sum of `columns` columns of the tokens' vectors in `out`, in registers; `columns` is a multiple of eight. */
 static inline __attribute__((always_inline)) void ISA(sum_of_tokens)(
     const Table *table, const int64_t *ids, const float *weights, long count, long column, int columns, float *out)
@@ -16,12 +37,9 @@ static inline __attribute__((always_inline)) void ISA(sum_of_tokens)(
         float8 by_weight = {weight, weight, weight, weight, weight, weight, weight, weight};
         if (i + 8 < count)
             __builtin_prefetch(table->rows + ids[i + 8] * table->embedded + column);
-        float floats[64];
-        for (int j = 0; j < columns; j++)
-            floats[j] = (float)row[j];
         for (int j = 0; j < columns / 8; j++) {
             float8 product;
-            memcpy(&product, floats + 8 * j, 32);
+            EIGHT_OF_BYTES(product, row + 8 * j);
             product *= scales;
             sums[j] += weights == NULL ? product : product * by_weight;
         }
@@ -79,11 +97,8 @@ static inline __attribute__((always_inline)) void ISA(sum_of_halves)(
         const uint16_t *row = grams + (size_t)rows[i] * (size_t)readings;
         if (i + 8 < count)
             __builtin_prefetch(grams + (size_t)rows[i + 8] * (size_t)readings);
-        uint32_t of_row[8];
-        for (int j = 0; j < 8; j++)
-            of_row[j] = row[j];
         uint32x8 halves;
-        memcpy(&halves, of_row, 32);
+        EIGHT_OF_HALVES(halves, row);
         uint32x8 magnitude = (halves & 0x7FFFu) << 13, small = (uint32x8)((magnitude & 0x0F800000u) == 0);
         float8 values = (float8)(magnitude + (112u << 23) + (small & 1u << 23)) - (float8)(small & 113u << 23);
         sums += (float8)((uint32x8)values | (halves & 0x8000u) << 16);
@@ -110,3 +125,6 @@ static void ISA(sum_of_grams)(const uint16_t *grams, long readings, const uint32
     for (long j = 0; j < readings; j++)
         out[j] /= root;
 }
+
+#undef EIGHT_OF_BYTES
+#undef EIGHT_OF_HALVES

@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* Looked up rather than compared: where words and numbers end is as good as random, and a branch that is not foreseen
  * costs as much as ten characters.
  */
@@ -160,11 +164,16 @@ static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *word, l
     for (long i = 0; i <= length; i++) {
         uint32_t c = i < length ? word[i] : 0;
         int kind = UNKNOWN_KIND;
+        /* Most characters of most words. */
+        if (c < 128 && is_alphanumeric(c)) {
+            if (++characters <= vocabulary->most_characters)
+                part[size++] = lowered(c);
+            continue;
+        }
         if (c >= 32 && c < 127) {
-            kind = is_alphanumeric(c) ? LETTER : MARK;
+            kind = MARK;
             if (c == '[' && begins_special(vocabulary, word + i, length - i))
                 return -1;
-            c = lowered(c);
         } else if (c >= FIRST_KNOWN && c < END_KNOWN) {
             const Character *known = &vocabulary->characters[c - FIRST_KNOWN];
             kind = known->kind;
@@ -234,6 +243,34 @@ static void prepare_needles(Surface *surface)
 
 static inline int is_stripped(uint32_t c) { return c != 0 && c < 128 && memchr(STRIPPED_OF_WORD, (int)c, STRIPPED); }
 
+#ifdef __SSE2__
+/* Sixteen characters as bytes and in lower case, and which are blanks and digits, as bits; 0 where not all are ASCII. */
+static inline int sixteen_of(const uint32_t *text, uint8_t *raw, uint8_t *low, uint32_t *blanks, uint32_t *digits)
+{
+    __m128i parts[4], above = _mm_set1_epi32(~127);
+    for (int i = 0; i < 4; i++)
+        parts[i] = _mm_loadu_si128((const __m128i *)(text + 4 * i));
+    __m128i all = _mm_or_si128(_mm_or_si128(parts[0], parts[1]), _mm_or_si128(parts[2], parts[3]));
+    if (_mm_movemask_epi8(_mm_cmpeq_epi32(_mm_and_si128(all, above), _mm_setzero_si128())) != 0xFFFF)
+        return 0;
+    __m128i c = _mm_packus_epi16(_mm_packs_epi32(parts[0], parts[1]), _mm_packs_epi32(parts[2], parts[3]));
+#define BETWEEN(first, last) _mm_and_si128(_mm_cmpgt_epi8(c, _mm_set1_epi8((first) - 1)), _mm_cmplt_epi8(c, _mm_set1_epi8((last) + 1)))
+    _mm_storeu_si128((__m128i *)raw, c);
+    _mm_storeu_si128((__m128i *)low, _mm_add_epi8(c, _mm_and_si128(BETWEEN('A', 'Z'), _mm_set1_epi8(32))));
+    *blanks = (uint32_t)_mm_movemask_epi8(_mm_or_si128(BETWEEN(9, 13), BETWEEN(28, 32)));
+    *digits = (uint32_t)_mm_movemask_epi8(BETWEEN('0', '9'));
+#undef BETWEEN
+    return 1;
+}
+
+static inline long count_of_bits(uint32_t bits)
+{
+    bits -= bits >> 1 & 0x55555555;
+    bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
+    return (long)(((bits + (bits >> 4)) & 0x0F0F0F0F) * 0x01010101 >> 24);
+}
+#endif
+
 /* `raw` and `low` have room for 2 * length + 1 bytes. */
 static void surface_of(const Surface *surface, const uint32_t *text, long length, long turns, uint8_t *raw,
                        uint8_t *low, float *out)
@@ -241,11 +278,35 @@ static void surface_of(const Surface *surface, const uint32_t *text, long length
     uint32_t ascii[2][128] = {{0}}, counts[CLASSES] = {0};
     long words = 0, numbers = 0, longest = 0, run = 0, units = 0, size = 0, first_at = 0, first_end;
     int after_space = 1;
+#ifdef __SSE2__
+    uint32_t blanks, digits;
+#endif
     while (first_at < length && is_space(text[first_at]))
         first_at++;
     for (first_end = first_at; first_end < length && !is_space(text[first_end]);)
         first_end++;
     for (long i = 0; i < length; i++) {
+#ifdef __SSE2__
+        /* Sixteen characters of ASCII at a time. */
+        while (i + 16 <= length && sixteen_of(text + i, raw + size, low + size, &blanks, &digits)) {
+            words += count_of_bits(~blanks & (blanks << 1 | (uint32_t)after_space) & 0xFFFF);
+            after_space = (int)(blanks >> 15);
+            numbers += count_of_bits(digits & ~(digits << 1 | (uint32_t)(run > 0)));
+            for (int j = 0; (digits || run) && j < 16; j++) {
+                run = (run + 1) & -(long)(digits >> j & 1);
+                longest = run > longest ? run : longest;
+            }
+            for (int j = 0; j < 16; j += 2) {
+                ascii[0][raw[size + j]]++;
+                ascii[1][raw[size + j + 1]]++;
+            }
+            i += 16;
+            size += 16;
+            units += 16;
+        }
+        if (i == length)
+            break;
+#endif
         uint32_t c = text[i];
         int kind = c < 128 ? OF_ASCII[c] : is_space(c), blank = kind & BLANK, digit = kind >> 1 & 1;
         words += after_space & ~blank;
