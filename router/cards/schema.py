@@ -384,12 +384,8 @@ def _check_benchmarks(benchmarks: Mapping[str, Benchmark]) -> None:
 def to_plain(card: Card) -> dict[str, Any]:
     """The card as the keys and values of its YAML, without unknown facts and defaults."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
-    unset = _defaults()
-    return {
-        key: _without_unset(value)
-        for key, value in plain.items()
-        if value is not None and value != {} and value != unset.get(key)
-    }
+    known = ((key, value) for key, value in plain.items() if value is not None)
+    return {key: _without_unset(value) for key, value in known if value not in ({}, _defaults().get(key))}
 
 
 @functools.cache

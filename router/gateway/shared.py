@@ -18,6 +18,5 @@ __all__ = ["serve"]
 # Each worker reports what is wrong with the files.
 with contextlib.suppress(PulvinarError):
     load_encoder(settings.STATIC_ENCODER)
-# The garbage collector would write to every object that it visits, and so copy its page.
-gc.collect()
+# The garbage collector would write to every object that it visits, and so copy its page. None is garbage here.
 gc.freeze()

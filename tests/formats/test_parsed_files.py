@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from router.errors import FileError
 from router.formats.yaml import document as yaml_document
+from router.formats.yaml import parsed as yaml_parsed
 from router.formats.yaml.file import read_yaml
 from router.formats.yaml.parsed import remembered
 
@@ -84,3 +86,24 @@ def test_a_cache_of_another_user_is_not_believed(
         with remembered(tmp_path / "parsed"):
             read_yaml(tmp_path / "a.yaml")
     assert len(parses) == 2
+
+
+def test_a_full_cache_keeps_what_was_read_last(
+    tmp_path: Path, parses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*names: str) -> None:
+        with remembered(tmp_path / "cache"):
+            for name in names:
+                read_yaml(tmp_path / f"{name}.yaml")
+
+    for name in "abc":
+        (tmp_path / f"{name}.yaml").write_text(f"id: {name}\n")
+    read("a", "b")
+    contents = msgspec.msgpack.decode((tmp_path / "cache").read_bytes(), type=dict[str, msgspec.Raw])
+    monkeypatch.setattr(yaml_parsed, "_MOST_BYTES", sum(len(memoryview(content)) for content in contents.values()))
+    read("a", "c")
+    assert len(parses) == 3
+    read("a", "c")
+    assert len(parses) == 3
+    read("b")
+    assert len(parses) == 4

@@ -181,8 +181,8 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     )
 
     def announce() -> None:
-        # Objects that exist now stay until the end; the garbage collector need not visit them again.
-        gc.collect()
+        # Objects that exist now stay until the end; the garbage collector need not visit them, now or again. Hardly
+        # any of them is garbage, and to look for it would take longer than to load the cards.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
         available = gateway.availability.callable_cards

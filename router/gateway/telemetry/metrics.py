@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
-from router import __version__
 from router.errors import did_you_mean
 from router.gateway.telemetry.access_log import safe_code
 from router.gateway.telemetry.counters import (
@@ -249,18 +236,17 @@ class Metrics:
         """The content type and the text, in OpenMetrics if the Accept header asks for it. What has the label of a
         `hidden` card is left out. Thread-safe.
         """
+        # Imported at the first scrape, in a thread of its own: it takes a fiftieth of a start.
+        from router.gateway.telemetry.exposition import exposed
+
         snapshot = self._snapshot()
-        registry = CollectorRegistry()
-        if self._shared is None:
-            ProcessCollector(registry=registry)
-        else:
+        if self._shared is not None:
             # Write first: otherwise the next worker to be scraped exposes smaller sums, which look like a restart.
             self._shared.write(snapshot)
             merges = {name: metric.merge for name, metric in POLLED_METRICS.items()}
             snapshot = merge_snapshots([snapshot, *self._shared.others()], merges)
-        registry.register(_Families(without_cards(snapshot, hidden) if hidden else snapshot))
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
+        shown = without_cards(snapshot, hidden) if hidden else snapshot
+        return exposed(shown, POLLED_METRICS, accept, of_process=self._shared is None)
 
     def _count_usage(self, outcome: Outcome, card: str, key: str) -> None:
         usage = outcome.usage
@@ -301,34 +287,3 @@ def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> Metrics
 
 
 _COUNT_CARDS = frozenset({"callable", "cooling"})
-
-
-class _Families(Collector):
-    """A snapshot as metric families of prometheus_client."""
-
-    def __init__(self, snapshot: MetricsSnapshot) -> None:
-        self._snapshot = snapshot
-
-    def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily("pulvinar_build", "The version.", {"version": __version__})
-        for name, value in self._snapshot.polled.items():
-            metric = POLLED_METRICS[name]
-            kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
-            yield kind(metric.name, metric.documentation, value=value)
-        for name, spec in GAUGES.items():
-            if values := self._snapshot.gauges.get(name):
-                gauge = GaugeMetricFamily(name, spec.documentation, labels=spec.labels)
-                for labels, value in values.items():
-                    gauge.add_metric(labels, value)
-                yield gauge
-        for name, spec in COUNTERS.items():
-            counter = CounterMetricFamily(name, spec.documentation, labels=spec.labels)
-            for labels, value in self._snapshot.counters[name].items():
-                counter.add_metric(labels, value)
-            yield counter
-        for name, spec in HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(name, spec.documentation, labels=spec.labels)
-            bounds = [*map(floatToGoString, spec.bounds), "+Inf"]
-            for labels, (*buckets, total) in self._snapshot.histograms[name].items():
-                histogram.add_metric(labels, list(zip(bounds, itertools.accumulate(buckets), strict=True)), total)
-            yield histogram

@@ -6,7 +6,6 @@ of a card id are escaped as in a URL (`/` is `%2F`). `router.learn.onboarding` w
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,6 @@ from msgspec import Meta, Struct
 
 from router.errors import FileError, did_you_mean
 
-_LOG = logging.getLogger(__name__)
 _SUFFIX = ".jsonl"
 
 Count = Annotated[int, Meta(ge=0)]
@@ -109,7 +107,12 @@ def load_evidence(folder: Path) -> dict[str, tuple[ProbeOutcome, ...]]:
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
         content = read_evidence(file)
         if content.truncated_bytes:
-            _LOG.warning("%s: the last line is incomplete and was left out; `route onboard` repairs the file", file)
+            # Imported here, since a decision on the command line needs it for nothing else.
+            import logging
+
+            logging.getLogger(__name__).warning(
+                "%s: the last line is incomplete and was left out; `route onboard` repairs the file", file
+            )
         latest = {outcome.key: outcome for outcome in content.outcomes}
         if latest:
             outcomes[unquote(file.name.removesuffix(_SUFFIX))] = tuple(latest.values())

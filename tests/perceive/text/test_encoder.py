@@ -330,7 +330,7 @@ def test_a_damaged_tokenizer_is_rejected(content: str, copy: Path) -> None:
 
 def test_a_tokenizer_with_more_tokens_than_the_token_table_is_rejected(copy: Path) -> None:
     stated = json.loads((copy / "tokenizer.json").read_bytes())
-    stated["model"]["vocab"]["beyond"] = len(stated["model"]["vocab"])
+    stated["model"]["vocab"]["beyond the table"] = len(stated["model"]["vocab"])
     (copy / "tokenizer.json").write_text(json.dumps(stated))
     rehash(copy)
     with pytest.raises(ArtifactError, match=r"tokenizer\.json: has 30523 tokens, the token table has 30522"):
