@@ -7,13 +7,18 @@ then means over the sets, and how often ours is better, level or worse.
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
+from threadpoolctl import threadpool_limits
 
 from bench.forked import Forked
 from router import settings
@@ -21,11 +26,12 @@ from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
 from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
-from router.learn.engine import LOCAL
+from router.learn.engine import LOCAL, Engine
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.methods import OURS
 from router.learn.evaluation.report import Report
 from router.loading import load_encoder
+from router.perceive.text.encoder import Encoder
 
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
 PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
@@ -41,45 +47,112 @@ def main() -> None:
     parser.add_argument("--baselines", choices=["none", "quick", "all"], default="all")
     parser.add_argument("--baseline", default="all-MiniLM-L6-v2", help="a second encoder for kNN and ridge, or none")
     parser.add_argument("--draws", type=int, default=500)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="folds computed at a time")
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="sets, or folds of one set, at a time"
+    )
     parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
     arguments = parser.parse_args()
-    encoder = load_encoder(settings.STATIC_ENCODER)
-    models = arguments.data / "models.json"
-    aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
-    second = None if arguments.baseline == "none" else lambda: load_encoder(arguments.baseline)
-    engine = Forked(arguments.processes) if arguments.processes > 1 and hasattr(os, "fork") else LOCAL
+    start = time.monotonic()
+    names = arguments.sets or _sets_in(arguments.data)
     reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
-    for name in arguments.sets or _sets_in(arguments.data):
-        data = load_set(arguments.data / name, aliases)
-        for protocol in arguments.protocols:
-            if protocol == "domain" and _domains(data) < 2:
+    cpu_s = 0.0
+    for name, done in zip(names, _evaluated(names, arguments), strict=True):
+        for protocol, trial in done.items():
+            if trial.report is None:
                 print(f"{name}: one domain only, none can be left out\n")
                 continue
-            start = time.monotonic()
-            report = evaluate(
-                data,
-                encoder,
-                EvaluationSettings(
-                    folds=arguments.folds,
-                    by=PROTOCOLS[protocol],
-                    baselines=arguments.baselines,
-                    draws=arguments.draws,
-                ),
-                baseline_encoder=second,
-                cache=settings.cache_folder() / "embeddings",
-                prices=prices,
-                engine=engine,
-            )
-            reports[protocol].append(report)
-            print_report(report)
-            print(f"({time.monotonic() - start:.0f} s)\n", flush=True)
-            if arguments.out is not None:
-                # After each set, so that an interrupted run leaves its results.
-                arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
-    for protocol, done in reports.items():
-        if done:
-            _print_means(protocol, done)
+            reports[protocol].append(trial.report)
+            cpu_s += trial.cpu_s
+            print_report(trial.report)
+            print(f"({trial.wall_s:.0f} s, {trial.cpu_s:.0f} s of CPU)\n", flush=True)
+        if arguments.out is not None:
+            # After each set, so that an interrupted run leaves its results.
+            arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
+    for protocol, of_sets in reports.items():
+        if of_sets:
+            _print_means(protocol, of_sets)
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {cpu_s / 60:.1f} minutes of CPU")
+
+
+class Trial(NamedTuple):
+    """A set evaluated with one protocol: the report, None where the set has no domains to leave out, and the time."""
+
+    report: Report | None
+    wall_s: float
+    cpu_s: float
+
+
+def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[dict[str, Trial]]:
+    """Each set with every protocol, in the order of `names`. Several sets are evaluated at a time, each in one process
+    with one thread; of a single set, several folds.
+    """
+    several = arguments.processes > 1 and hasattr(os, "fork")
+    if len(names) == 1 or not several:
+        engine = Forked(arguments.processes) if several else LOCAL
+        for name in names:
+            yield _evaluate(name, arguments, engine)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(arguments.processes, context, _use_one_thread) as processes:
+        # What takes longest begins first, so that no process waits for it at the end.
+        by_size = sorted(names, key=lambda name: -_outcomes_bytes(arguments.data / name))
+        running = {name: processes.submit(_evaluate, name, arguments) for name in by_size}
+        try:
+            for name in names:
+                yield running[name].result()
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    # torch, which is imported later, reads the variable.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(1)
+
+
+def _outcomes_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for pattern in ("scores.csv*", "prompts.jsonl*") for file in folder.glob(pattern))
+
+
+def _evaluate(name: str, arguments: argparse.Namespace, engine: Engine = LOCAL) -> dict[str, Trial]:
+    """The set of this name, by protocol."""
+    models = arguments.data / "models.json"
+    aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
+    data = load_set(arguments.data / name, aliases)
+    trials = {}
+    for protocol in arguments.protocols:
+        if protocol == "domain" and _domains(data) < 2:
+            trials[protocol] = Trial(None, 0.0, 0.0)
+            continue
+        wall_s, cpu_s = time.monotonic(), _cpu_s()
+        report = evaluate(
+            data,
+            _encoder(settings.STATIC_ENCODER),
+            EvaluationSettings(
+                folds=arguments.folds,
+                by=PROTOCOLS[protocol],
+                baselines=arguments.baselines,
+                draws=arguments.draws,
+            ),
+            baseline_encoder=None if arguments.baseline == "none" else functools.partial(_encoder, arguments.baseline),
+            cache=settings.cache_folder() / "embeddings",
+            prices=prices,
+            engine=engine,
+        )
+        trials[protocol] = Trial(report, time.monotonic() - wall_s, _cpu_s() - cpu_s)
+    return trials
+
+
+@functools.cache
+def _encoder(name: str) -> Encoder:
+    """The encoder of this name, which a process loads once."""
+    return load_encoder(name)
+
+
+def _cpu_s() -> float:
+    """The CPU time of this process and of the processes that it has waited for, in seconds."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _sets_in(folder: Path) -> list[str]:

@@ -111,6 +111,10 @@ class FileError(ConfigurationError):
         where = file if line is None else f"{file}:{line}"
         super().__init__(f"{where}: {problem}")
 
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, int | None, str]]:
+        # So that it can be raised in another process.
+        return type(self), (self.file, self.line, self.problem)
+
 
 class ArtifactError(ConfigurationError):
     """A trained artifact is missing, damaged or of another version."""

@@ -1,0 +1,43 @@
+"""bench.quality gives the same reports from one process and from several."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.quality import _evaluated
+from bench.training import write_set
+from router.errors import FileError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def arguments(data: Path, processes: int) -> argparse.Namespace:
+    return argparse.Namespace(
+        data=data, processes=processes, protocols=["folds"], folds=2, baselines="none", baseline="none", draws=0
+    )
+
+
+def test_sets_evaluated_at_a_time_have_the_reports_of_one_after_the_other(tmp_path: Path) -> None:
+    names = ["larger", "smaller"]
+    write_set(tmp_path / "larger", 60, 2, seed=0)
+    write_set(tmp_path / "smaller", 30, 2, seed=1)
+    one_by_one, at_a_time = (
+        [trials["folds"].report for trials in _evaluated(names, arguments(tmp_path, processes))] for processes in (1, 2)
+    )
+    assert one_by_one == at_a_time
+    larger, smaller = one_by_one
+    assert larger is not None
+    assert smaller is not None
+    assert larger.prompts > smaller.prompts
+
+
+def test_the_error_of_a_set_names_its_file(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_set(tmp_path / name, 30, 2, seed=0)
+    (tmp_path / "two" / "scores.csv").write_text("no table")
+    with pytest.raises(FileError, match=r"two/scores\.csv"):
+        list(_evaluated(["one", "two"], arguments(tmp_path, 2)))
