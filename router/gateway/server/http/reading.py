@@ -74,7 +74,7 @@ class RequestReader(asyncio.Protocol):
         own, nothing is parsed.
         """
         limit = self._shared.limits.head_bytes
-        if not self.has_begun and len(data) < min(limit, _PARSED_BYTES):
+        if not (self.has_begun or self.is_deaf) and len(data) < min(limit, _PARSED_BYTES):
             # Most requests arrive alone and whole.
             self._expect_head()
             self._between = len(data)
