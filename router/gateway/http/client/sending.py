@@ -75,6 +75,11 @@ class ClientConnection:
         return self._transport.get_write_buffer_size() > 0
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the connection is open, and the client has taken everything."""
+        return not self._is_lost and not self._transport.is_closing() and not self.holds_rest
+
+    @property
     def has_gone(self) -> bool:
         """Whether the client has closed the connection in both directions."""
         sock = self._transport.get_extra_info("socket")
@@ -155,6 +160,18 @@ class Sender:
             await self._send_one({**message, "body": body[start : start + _PIECE_BYTES], "more_body": True})
             start += _PIECE_BYTES
         await self._send_one({**message, "body": body[start:]} if start else message)
+
+    def pass_on(self, body: bytes) -> bool:
+        """Send a part of a body at once. False where the client would have to be waited for: then nothing was sent."""
+        if len(body) > _PIECE_BYTES or self.connection is None or not self.connection.is_ready:
+            return False
+        sending = self._send({"type": "http.response.body", "body": body, "more_body": True})
+        try:
+            # The server waits for nothing else, so its first step is the whole.
+            sending.__await__().__next__()
+        except StopIteration:
+            return True
+        raise RuntimeError("the server waits for a client that has taken everything")
 
     async def _send_one(self, message: Message) -> None:
         try:

@@ -32,6 +32,9 @@ class Transport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.held
 
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
     def abort(self) -> None:
         self.is_aborted = True
 
@@ -80,6 +83,30 @@ def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: flo
         return transport.is_aborted
 
     assert in_loop(main)
+
+
+def test_what_can_be_sent_at_once_is_and_nothing_else() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        transport = Transport()
+        connection = ClientConnection(transport, lambda: None)
+        sender = Sender(send, connection, LATER, LATER)
+        assert sender.pass_on(b"event")
+        assert sent == [{"type": "http.response.body", "body": b"event", "more_body": True}]
+        assert not sender.pass_on(bytes(2**20))
+        assert not Sender(send, None, LATER, LATER).pass_on(b"event")
+        transport.held = 1
+        assert not sender.pass_on(b"event")
+        transport.held = 0
+        connection.lost()
+        assert not sender.pass_on(b"event")
+
+    asyncio.run(main())
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("held", [0, 10])
