@@ -24,7 +24,7 @@ from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
-from router.dispatch.stream import EventStream, Source, Timeouts
+from router.dispatch.stream import EventStream, Source, Take, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
 from router.wire.protocols import PROTOCOLS, WireProtocol
@@ -261,7 +261,10 @@ def _source(card: Card, key: str | None, body: BodyReader, response: Answer) -> 
     async def close() -> None:
         response.close()
 
-    return Source(card.id, read, close, redacting(card, key))
+    def pass_on(take: Take | None) -> None:
+        response.pass_on(take if body.is_plain else None)
+
+    return Source(card.id, read, close, redacting(card, key), pass_on=pass_on)
 
 
 def _undecodable(card: Card, error: CodingError) -> UpstreamError:

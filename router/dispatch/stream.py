@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -16,13 +17,17 @@ from router.formats.quantities import Seconds
 from router.types import Usage
 from router.wire.errors import Fault, ReportedError, fault_in_event
 from router.wire.protocols import WireProtocol
-from router.wire.sse import DONE, Event, EventSplitter, events_of, read_event
+from router.wire.sse import DONE, Event, EventSplitter, end_of_event, read_event
+from router.wire.streams.text_events import TextEvents
 from router.wire.usage import Delivered, may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
 # An upstream that had less than this part of the time for its next chunk has not failed where the time is over.
 _FAIR_SHARE = 4
+
+Take = Callable[[bytes], bool]
+"""Takes a piece of whole events. False where it cannot now; then nothing has happened."""
 
 
 class Timeouts(
@@ -59,7 +64,8 @@ class Source(Struct, frozen=True, eq=False):
     `close` ends the call, and may keep the connection open where `read` has reached the end.
 
     `redact` removes the gateway's secrets from the upstream's error messages. `arrived` estimates the tokens of the
-    answer that have arrived in all, also of what `read` has not returned, where that is counted.
+    answer that have arrived in all, also of what `read` has not returned, where that is counted. `pass_on`, where bytes
+    can be had as soon as they arrive, has what arrives while a `read` waits offered to a callback first, or to none.
     """
 
     card: str
@@ -67,6 +73,7 @@ class Source(Struct, frozen=True, eq=False):
     close: Callable[[], Awaitable[object]]
     redact: Callable[[str], str] = str
     arrived: Callable[[], int] = int
+    pass_on: Callable[[Take | None], object] | None = None
 
 
 class Events(Protocol):
@@ -87,7 +94,9 @@ class Events(Protocol):
         """An estimate of the tokens of the answer that have arrived, also of what was not read."""
 
     def prolong(self, seconds: float) -> None:
-        """Let reading take this many seconds from now, although the time of the exchange may be over."""
+        """Let reading take this many seconds from now, although the time of the exchange may be over. The client gets
+        nothing more.
+        """
 
     @property
     def complete(self) -> bool:
@@ -140,6 +149,8 @@ class EventStream:
         self._ends_s = time.monotonic() + timeouts.total_s
         self._fair_s = min(timeouts.idle_s, timeouts.total_s / _FAIR_SHARE)
         self._splitter, self._progress, self._ready = EventSplitter(), protocol.progress(), b""
+        self._text_events = TextEvents(protocol.texts)
+        self._passed_s = 0.0
         self._decoded: list[Mapping[str, Any]] = []
         self._has_content = self._done = False
         self._error: UpstreamError | None = None
@@ -157,6 +168,7 @@ class EventStream:
 
     def prolong(self, seconds: float) -> None:
         """See `Events.prolong`."""
+        self.pass_on(None)
         self._ends_s = max(self._ends_s, time.monotonic() + seconds)
 
     def on_close(self, callback: Callable[[], object]) -> None:
@@ -170,6 +182,21 @@ class EventStream:
         """The decoded events of the chunks returned since the last call. Needs `decode`."""
         decoded, self._decoded = self._decoded, []
         return decoded
+
+    def pass_on(self, take: Take | None) -> None:
+        """From now on, give events that only continue a text to `take` as soon as they arrive while a read waits, which
+        then goes on waiting; reading returns all others, and those that `take` does not take. None ends it.
+        """
+        if self._source.pass_on is not None and not self._decode:
+            self._source.pass_on(None if take is None else functools.partial(self._passes, take))
+
+    def _passes(self, take: Take, piece: bytes) -> bool:
+        texts: list[bytes] = []
+        if self._splitter.size or self._text_events.skip(piece, 0, texts) < len(piece) or not take(piece):
+            return False
+        self.delivered.add_texts(texts)
+        self._passed_s = time.monotonic()
+        return True
 
     async def start(self) -> None:
         """Read up to the first content, so that a failure before it is a failure of the whole call."""
@@ -193,7 +220,7 @@ class EventStream:
         if self._error is not None:
             raise self._error
         while not self._done:
-            events = await self._next_events(min(time.monotonic() + self._timeouts.idle_s, self._ends_s))
+            events = await self._next_events(self._idle_until_s(time.monotonic()))
             if events:
                 return events
             if self._error is not None:
@@ -206,6 +233,7 @@ class EventStream:
 
     async def aclose(self) -> None:
         """End the call. The connection of a complete stream is read to its end, if that comes soon, and kept open."""
+        self.pass_on(None)
         try:
             if self.complete:
                 with contextlib.suppress(UpstreamError, TimeoutError):
@@ -224,18 +252,24 @@ class EventStream:
     async def _next_events(self, deadline_s: float) -> bytes:
         """The next whole events, which may be none."""
         started_s = time.monotonic()
-        try:
-            async with asyncio.timeout(deadline_s - started_s):
-                chunk = await self._source.read()
-        except TimeoutError:
-            late = self._failure("did not respond in time", 504, "late")
-            if time.monotonic() - started_s < self._fair_s:
-                # For example a client that has read so slowly that the exchange is over.
-                self.problem = None
-            raise late from None
-        except UpstreamError as error:
-            self.problem = error
-            raise
+        while True:
+            try:
+                async with asyncio.timeout(deadline_s - time.monotonic()):
+                    chunk = await self._source.read()
+                break
+            except TimeoutError:
+                if self._passed_s > started_s:
+                    # The time is that of a chunk which arrived meanwhile, and was passed on.
+                    started_s, deadline_s = self._passed_s, self._idle_until_s(self._passed_s)
+                    continue
+                late = self._failure("did not respond in time", 504, "late")
+                if time.monotonic() - started_s < self._fair_s:
+                    # For example a client that has read so slowly that the exchange is over.
+                    self.problem = None
+                raise late from None
+            except UpstreamError as error:
+                self.problem = error
+                raise
         if not chunk:
             return self._end()
         events = self._splitter.feed(chunk)
@@ -243,15 +277,14 @@ class EventStream:
             if self._splitter.size > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if self._must_read(events):
-            return self._read(events)
-        self.delivered.add(events)
-        return events
+        return self._read(events)
 
-    def _must_read(self, events: bytes) -> bool:
-        """Whether events need to be decoded: most only continue the text of an answer that has begun."""
-        is_plain = self._has_content and not self._decode
-        return not is_plain or may_report(events) or self.protocol.matters.search(events) is not None
+    def _idle_until_s(self, chunk_at_s: float) -> float:
+        return min(chunk_at_s + self._timeouts.idle_s, self._ends_s)
+
+    def _must_read(self, event: bytes) -> bool:
+        """Whether an event of an answer that has begun needs to be decoded: most only continue its text."""
+        return self.protocol.matters.search(event) is not None or may_report(event)
 
     def _end(self) -> bytes:
         """The last events of a stream that the upstream has ended."""
@@ -273,14 +306,24 @@ class EventStream:
 
     def _read(self, events: bytes) -> bytes:
         """`events` without those that the client did not request, up to the event that reports an error."""
-        passed: list[bytes] = []
-        counted = 0
-        for raw in events_of(events):
-            if not self._must_read(raw):
-                passed.append(raw)
+        kept: list[bytes] = []
+        kept_to = at = 0
+        has_cr = b"\r" in events
+        while at < len(events):
+            is_plain = self._has_content and not self._decode
+            if is_plain:
+                texts: list[bytes] = []
+                at = self._text_events.skip(events, at, texts)
+                self.delivered.add_texts(texts)
+                if at == len(events):
+                    break
+            end = end_of_event(events, at, has_cr=has_cr)
+            raw = events[at:end]
+            self.delivered.add(raw)
+            if is_plain and not self._must_read(raw):
+                self._text_events.learn(raw)
+                at = end
                 continue
-            self.delivered.add(b"".join((*passed[counted:], raw)))
-            counted = len(passed)
             event = read_event(raw)
             if not self._done:
                 self._error = self._problem_of(event)
@@ -293,13 +336,13 @@ class EventStream:
                     self.delivered.is_reported()
                 self.usage = usage
                 if not self._keep_usage and _reports_only_usage(event.value):
-                    continue
-                if self._decode:
+                    kept.append(events[kept_to:at])
+                    kept_to = end
+                elif self._decode:
                     self._decoded.append(event.value)
-            passed.append(raw)
-            counted = len(passed)
-        self.delivered.add(b"".join(passed[counted:]))
-        return b"".join(passed)
+            at = end
+        kept.append(events[kept_to:at])
+        return b"".join(kept)
 
     def _problem_of(self, event: Event) -> UpstreamError | None:
         """The failure that an event reports, or that it is."""

@@ -132,6 +132,20 @@ def events_of(chunk: bytes) -> Iterator[bytes]:
         yield chunk[start:]
 
 
+def end_of_event(events: bytes, at: int, *, has_cr: bool) -> int:
+    """Where the event that begins at `at`, in whole events, ends. `has_cr`: whether there is a CR among them."""
+    if has_cr:
+        blank = _BLANK_LINE.search(events, at)
+        return len(events) if blank is None else blank.end()
+    blank_at = events.find(b"\n\n", at)
+    if blank_at < 0:
+        return len(events)
+    end = blank_at + 2
+    while events.startswith(b"\n", end):
+        end += 1
+    return end
+
+
 def _ends(buffer: bytes | bytearray, start: int, stop: int) -> Iterator[int]:
     """Where the empty lines end, each with those that follow it."""
     if buffer.find(b"\r", start, stop) >= 0:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from router.dispatch import EventStream, Timeouts
 from router.dispatch.converted_response import ConvertedStream
+from router.dispatch.http1.answer import Answer
+from router.dispatch.http1.parser import Head
 from router.dispatch.stream import Source
 from router.errors import UpstreamError
 from router.formats.quantities import Seconds
@@ -310,3 +314,108 @@ def test_a_message_without_a_stop_reason_is_cut_whatever_its_last_event_is() -> 
     delta = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}\n\n'
     stop = b'data: {"type":"message_stop"}\n\n'
     assert read(stream_of(delta, stop, protocol=MESSAGES)) == delta + b"<cut>"
+
+
+class Relayed:
+    """A stream whose upstream sends when the test says so."""
+
+    def __init__(self, timeouts: Timeouts | None = None) -> None:
+        self.answer = Answer(lambda: None, lambda: None)
+        self.passed: list[bytes] = []
+        source = Source("small", self.answer.read, self._close, pass_on=self.answer.pass_on)
+        self.stream = EventStream(source, CHAT, timeouts or Timeouts(), keep_usage=False)
+
+    async def _close(self) -> None:
+        self.answer.close()
+
+    async def send(self, *chunks: bytes, is_last: bool = False) -> None:
+        self.answer.update(SimpleNamespace(head=Head(200, {}, None), chunks=list(chunks), is_complete=is_last))
+        # Whoever was woken runs first.
+        await asyncio.sleep(0)
+
+    async def begin(self) -> asyncio.Task[bytes]:
+        """Read the beginning, and wait for what follows."""
+        await self.send(CHUNKS[0], TEXT)
+        await self.stream.start()
+        assert await anext(self.stream) == CHUNKS[0] + TEXT
+        self.stream.pass_on(self.take)
+        reading = asyncio.ensure_future(anext(self.stream, b""))
+        await asyncio.sleep(0)
+        return reading
+
+    def take(self, piece: bytes) -> bool:
+        self.passed.append(piece)
+        return True
+
+
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"more"},"finish_reason":null}]}\n\n'
+
+
+def test_events_that_only_continue_the_text_are_passed_on_while_the_reader_waits() -> None:
+    async def main() -> None:
+        relayed = Relayed()
+        reading = await relayed.begin()
+        await relayed.send(TEXT)
+        await relayed.send(TEXT, TEXT)
+        assert relayed.passed == [TEXT, TEXT + TEXT]
+        assert not reading.done()
+        assert relayed.stream.delivered.tokens == 5
+        await relayed.send(CHUNKS[1] + USAGE + DONE, is_last=True)
+        assert await reading == CHUNKS[1] + DONE
+        assert relayed.stream.complete
+        assert relayed.stream.usage == Usage(7, 2)
+        await relayed.stream.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "piece", [USAGE + TEXT, TEXT + CHUNKS[1], TEXT[:9], TEXT + TEXT[:9], b'data: {"error":{"message":"no"}}\n\n']
+)
+def test_what_matters_and_what_is_not_whole_is_for_the_reader(piece: bytes) -> None:
+    async def main() -> None:
+        relayed = Relayed()
+        reading = await relayed.begin()
+        await relayed.send(piece)
+        # The reader has it, and its rest is not overtaken.
+        await relayed.send(TEXT)
+        assert relayed.passed == []
+        reading.cancel()
+        await relayed.stream.aclose()
+
+    asyncio.run(main())
+
+
+def test_what_a_client_cannot_take_now_is_read_in_order() -> None:
+    async def main() -> None:
+        relayed = Relayed()
+        reading = await relayed.begin()
+        relayed.stream.pass_on(lambda _: False)
+        relayed.answer.update(SimpleNamespace(head=None, chunks=[TEXT], is_complete=False))
+        relayed.stream.pass_on(relayed.take)
+        # The reader is woken, and has not read yet.
+        relayed.answer.update(SimpleNamespace(head=Head(200, {}, None), chunks=[CHUNKS[0]], is_complete=False))
+        assert await reading == TEXT + CHUNKS[0]
+        assert relayed.passed == []
+        assert relayed.stream.delivered.tokens == 4
+        await relayed.stream.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_pause_counts_from_what_was_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        relayed = Relayed(Timeouts(idle_s=Seconds(0.02)))
+        reading = await relayed.begin()
+        now_s = time.monotonic()
+        with monkeypatch.context() as later:
+            later.setattr("router.dispatch.stream.time", SimpleNamespace(monotonic=lambda: now_s + 100))
+            await relayed.send(TEXT)
+        assert not (await asyncio.wait((reading,), timeout=0.1))[0]
+        await relayed.send(CHUNKS[1])
+        assert await reading == CHUNKS[1]
+        with pytest.raises(UpstreamError, match="in time"):
+            await anext(relayed.stream)
+        await relayed.stream.aclose()
+
+    asyncio.run(main())

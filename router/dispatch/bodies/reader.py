@@ -34,6 +34,11 @@ class BodyReader:
         self._parts: Iterator[bytes] = iter(())
         self._head = b""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that is left of the body is what `read` of the response will return."""
+        return not (self._decoders or self._is_at_start or self._head)
+
     async def kind(self) -> Kind:
         """What the body is by its first bytes, which remain to be read."""
         head = b""

@@ -25,7 +25,10 @@ class Answer:
     must `close` it, which ends the exchange.
     """
 
-    __slots__ = ("_chunks", "_close", "_failure", "_on_taken", "_waiter", "buffered_bytes", "head", "is_complete")
+    __slots__ = (
+        *("_chunks", "_close", "_failure", "_offer", "_on_taken", "_waiter"),
+        *("buffered_bytes", "head", "is_complete"),
+    )
 
     def __init__(self, close: Callable[[], None], on_taken: Callable[[], None]) -> None:
         self.head: Head | None = None
@@ -33,6 +36,7 @@ class Answer:
         self._close, self._on_taken = close, on_taken
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._offer: Callable[[bytes], bool] | None = None
         self._failure: Exception | None = None
         self.is_complete = False
 
@@ -77,8 +81,15 @@ class Answer:
             self._raise_failure()
             await self._changed()
 
+    def pass_on(self, take: Callable[[bytes], bool] | None) -> None:
+        """Offer what arrives while a `read` waits to `take` first. What that takes, by returning True, is no longer
+        there for `read`, which goes on waiting. None ends it.
+        """
+        self._offer = take
+
     def close(self) -> None:
         """End the exchange, unless the answer has arrived whole: the connection, or the stream of HTTP/2."""
+        self._offer = None
         if not self.is_complete:
             self._close()
 
@@ -87,9 +98,14 @@ class Answer:
         self.head = arrived.head
         if chunks := arrived.chunks:
             arrived.chunks = []
+            if self._offer is not None and not arrived.is_complete and self._is_taken(self._offer, chunks):
+                self._on_taken()
+                return
             self._chunks += chunks
             self.buffered_bytes += sum(map(len, chunks))
         self.is_complete = arrived.is_complete
+        if self.is_complete:
+            self._offer = None
         # Nothing changes for a caller before the head is whole.
         if self.head is not None:
             self._wake()
@@ -99,6 +115,13 @@ class Answer:
         if not self.is_complete and self._failure is None:
             self._failure = failure
             self._wake()
+
+    def _is_taken(self, offer: Callable[[bytes], bool], chunks: list[bytes]) -> bool:
+        """Whether new chunks were taken. None is while older ones are left, and a reader that was woken will read."""
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._chunks:
+            return False
+        return offer(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -16,7 +16,7 @@ from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.providers import server_of
-from router.dispatch.stream import Events
+from router.dispatch.stream import Events, EventStream
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
@@ -38,7 +38,6 @@ from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.state.protocol import LastAnswer
 from router.types import Outcome
 from router.wire import wants_stream
-from router.wire.reading.provider_ids import ids_made
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -65,7 +64,6 @@ class CompletionHandler:
         self._bill, self._ownership = Bill(surface.api), Ownership(services.state)
         self._tokens_at_departure: int | None = None
         self._readers = Readers(surface.api)
-        self._owned: set[str] = set()
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
@@ -198,7 +196,7 @@ class CompletionHandler:
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
         self._read_answer(body)
-        await self._own(body)
+        await self._ownership.remember_made(self._request, body, self._at)
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
             return
@@ -211,13 +209,6 @@ class CompletionHandler:
     def _read_answer(self, piece: bytes) -> None:
         """Read a whole body, or whole events, before they are passed on."""
         self._readers.add(piece)
-
-    async def _own(self, answer: bytes) -> None:
-        """Remember whose the ids in the answer are, or in whole events of it."""
-        if self._request is not None and self._ownership.applies_to(self._request):
-            new = [id_ for id_ in ids_made(answer, self._surface.api) if id_ not in self._owned]
-            self._owned.update(new)
-            await self._ownership.remember(self._request, new, self._at)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)
@@ -234,6 +225,8 @@ class CompletionHandler:
         if self._disconnect is not None and self._accounting.is_charged and self._bill.ledger.only_shows:
             self._disconnect.grace_s = request.active.config.budgets.drain_s
         await self._responder.begin_stream(without_type(response.headers))
+        if isinstance(events, EventStream):
+            events.pass_on(lambda piece: self._passes(request, piece))
         is_first = True
         try:
             while not events.complete:
@@ -241,7 +234,7 @@ class CompletionHandler:
                 if self._client_has_left:
                     self._check_drain(request, events)
                 self._read_answer(piece)
-                await self._own(piece)
+                await self._ownership.remember_made(request, piece, self._at)
                 if is_first:
                     await self._remember_response(response, piece)
                 is_first = False
@@ -253,6 +246,14 @@ class CompletionHandler:
         except UpstreamError as error:
             shown = error_response(error)
             await self._end_stream_with_error(shown, events.failure(shown.message, shown.kind, shown.code))
+
+    def _passes(self, request: GatewayRequest, events: bytes) -> bool:
+        """Send events that only continue a text at once. False where something has to be waited for."""
+        if self._client_has_left or self._ownership.new_ids(request, events) or not self._exchange.pass_on(events):
+            return False
+        self._responder.has_passed()
+        self._read_answer(events)
+        return True
 
     async def _read_on(self) -> None:
         """Read the rest of a stream, for its usage, although the client does not take it."""

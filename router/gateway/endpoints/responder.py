@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ class Responder:
 
     def __init__(self, exchange: Exchange, routing_headers: Callable[[], Mapping[str, str]], stream_type: str) -> None:
         self._exchange, self._routing_headers, self._stream_type = exchange, routing_headers, stream_type
+        self._passed_s = 0.0
 
     @property
     def has_begun(self) -> bool:
@@ -49,15 +51,25 @@ class Responder:
         """Send events of a stream that has begun."""
         await self._exchange.write(events, is_last=is_last)
 
+    def has_passed(self) -> None:
+        """Note that the client got events of the running `work` of `keeping_alive`."""
+        self._passed_s = time.monotonic()
+
     async def keeping_alive(self, work: Awaitable[T], interval_s: float) -> T:
-        """The result of `work`; meanwhile the client gets a comment every `interval_s` seconds, none where it is 0."""
+        """The result of `work`; meanwhile the client gets a comment every `interval_s` seconds in which it gets nothing
+        else, none where it is 0.
+        """
         if not interval_s:
             return await work
         task = asyncio.ensure_future(work)
+        wait_s = interval_s
         try:
-            while not (await asyncio.wait((task,), timeout=interval_s))[0]:
-                await self.begin_stream()
-                await self.events(_KEEP_ALIVE, is_last=False)
+            while not (await asyncio.wait((task,), timeout=wait_s))[0]:
+                wait_s = self._passed_s + interval_s - time.monotonic()
+                if wait_s <= 0:
+                    await self.begin_stream()
+                    await self.events(_KEEP_ALIVE, is_last=False)
+                    wait_s = interval_s
             return task.result()
         finally:
             if not task.done():

@@ -15,7 +15,7 @@ from router.gateway.config.keys import Key
 from router.gateway.routing.selection import GatewayRequest
 from router.store.state.protocol import LastAnswer, StateError, StateStore
 from router.wire.reading.extras import EXTRAS, extras_in, without_tiers, without_tools
-from router.wire.reading.provider_ids import ids_used
+from router.wire.reading.provider_ids import ids_made, ids_used
 from router.wire.reading.stored import hashed
 
 _IDEMPOTENCY, _BETA = "idempotency-key", "openai-beta"
@@ -65,10 +65,11 @@ def _headers(key: Key, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 class Ownership:
-    """Whose the ids of providers are. Ids are stored as hashes."""
+    """Whose the ids of providers are, for one request. Ids are stored as hashes."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
+        self._remembered: set[str] = set()
 
     async def check(self, request: GatewayRequest, now_s: float) -> None:
         """Raise UnknownIdError where the body names an id that the request's key has not made."""
@@ -94,6 +95,18 @@ class Ownership:
         return json_bytes(
             {"object": "list", "data": own, "has_more": isinstance(decoded, dict) and decoded.get("has_more") is True}
         )
+
+    def new_ids(self, request: GatewayRequest | None, answer: bytes) -> list[str]:
+        """The ids in an answer, or in whole events of it, which are to be remembered."""
+        if request is None or not self.applies_to(request):
+            return []
+        return [id_ for id_ in ids_made(answer, request.surface.api) if id_ not in self._remembered]
+
+    async def remember_made(self, request: GatewayRequest | None, answer: bytes, now_s: float) -> None:
+        """Store that the request's key has made the ids in an answer, or in whole events of it. See `remember`."""
+        if request is not None and (new := self.new_ids(request, answer)):
+            self._remembered.update(new)
+            await self.remember(request, new, now_s)
 
     async def remember(self, request: GatewayRequest, ids: Iterable[str], now_s: float) -> None:
         """Store that the request's key has made these ids. A state that cannot be written is no failure: it stores them

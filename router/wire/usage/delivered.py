@@ -44,6 +44,7 @@ _NOT_WRITTEN = frozenset(
 )
 
 
+_UNCOUNTED_BYTES, _BYTES_PER_TEXT = 16 * 1024, 40
 # The bytes of UTF-8 that begin no letter.
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
 WHOLE_TEXTS = re.compile(
@@ -61,11 +62,23 @@ class Delivered:
     def __init__(self, texts: re.Pattern[bytes]) -> None:
         self._texts = texts
         self._bytes = self._characters = self._words = self._pieces = 0
+        self._uncounted: list[bytes] = []
+        self._uncounted_bytes = 0
         self._at_report: int | None = None
 
     def add(self, raw: bytes) -> None:
         """Count the texts in these bytes, which begin and end between two texts."""
-        texts = self._texts.findall(raw)
+        self.add_texts(self._texts.findall(raw))
+
+    def add_texts(self, texts: list[bytes]) -> None:
+        """Count these texts, escaped as JSON. Many are counted at once, since each alone takes longer."""
+        self._uncounted += texts
+        self._uncounted_bytes += sum(map(len, texts)) + _BYTES_PER_TEXT * len(texts)
+        if self._uncounted_bytes > _UNCOUNTED_BYTES:
+            self._count()
+
+    def _count(self) -> None:
+        texts, self._uncounted, self._uncounted_bytes = self._uncounted, [], 0
         joined = b"".join(texts)
         # Tokenizers have tokens for many spaces in a row. An escaped letter takes six bytes, others two or three.
         pairs, escapes = joined.count(b"  "), joined.count(b"\\u")
@@ -81,6 +94,7 @@ class Delivered:
     @property
     def tokens(self) -> int:
         """An estimate of the tokens, rather too high: short words and single pieces have a token each."""
+        self._count()
         return max(tokens_of(self._bytes), self._words, self._pieces)
 
     @property
@@ -88,6 +102,7 @@ class Delivered:
         """An estimate that is not above the true number by much: by letters alone, since a server may send them singly,
         and alphabets have between one and four bytes a letter.
         """
+        self._count()
         return tokens_of(self._characters)
 
     @property

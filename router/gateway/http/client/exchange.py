@@ -277,6 +277,17 @@ class Exchange:
             end = start + _PIECE_BYTES
             self._write(data[start:end], is_last and end >= len(data))
 
+    def pass_on(self, data: bytes) -> bool:
+        """Send a part of the body at once. False where the client would have to be waited for, or has left: then
+        nothing was sent.
+        """
+        if len(data) > _PIECE_BYTES or self.is_lost or self._flow.write_paused:
+            return False
+        if self._transport.is_closing() or self.connection.holds_rest:
+            return False
+        self._write(data, is_last=False)
+        return True
+
     def _write(self, data: bytes, is_last: bool) -> None:
         if self.is_lost:
             return

@@ -125,6 +125,23 @@ def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: flo
     assert in_loop(main)
 
 
+def test_what_can_be_sent_at_once_is_and_nothing_else() -> None:
+    async def main() -> list[bytes]:
+        exchange = exchange_on(transport := Transport())
+        exchange.begin(200, {"content-length": "10"})
+        assert exchange.pass_on(b"event")
+        assert not exchange.pass_on(bytes(2**20))
+        transport.held = 1
+        assert not exchange.pass_on(b"event")
+        transport.held = 0
+        exchange.lose()
+        assert not exchange.pass_on(b"event")
+        return transport.written
+
+    (written,) = in_loop(main)
+    assert written.endswith(b"\r\n\r\nevent")
+
+
 @pytest.mark.parametrize("held", [0, 10])
 def test_what_the_server_still_holds_must_leave_in_time(held: int) -> None:
     async def main() -> bool:

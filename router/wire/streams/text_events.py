@@ -1,0 +1,58 @@
+"""Recognise the events of a stream that only continue a text, without searching or decoding them."""
+
+from __future__ import annotations
+
+import re
+
+_BACKSLASH = ord("\\")
+# Where these follow a string, it is no field's name.
+_AFTER_TEXT = (b'",', b'"}')
+_LINE_ENDS = (b"\n", b"\r")
+_MAX_LESSONS = 16
+
+
+class TextEvents:
+    """Knows the form of a stream's events from one that was found to be of no interest but for its only text: the bytes
+    before and after that. Most servers repeat them. An event that has another text in the same form, which is one JSON
+    string without line ends, is of no interest either: what matters in an event is a field of its own.
+
+    `texts` matches the texts of events. Nothing is learnt from a stream whose form changes with every event.
+    """
+
+    def __init__(self, texts: re.Pattern[bytes]) -> None:
+        self._texts = texts
+        self._before = self._after = b""
+        self._lessons = _MAX_LESSONS
+
+    def learn(self, event: bytes) -> None:
+        """Learn from a whole event that is of no interest but for its text."""
+        if not self._lessons or b"\r" in event or not event.endswith(b"\n\n"):
+            return
+        self._lessons -= 1
+        found = [*self._texts.finditer(event)]
+        if len(found) == 1 and event.startswith(_AFTER_TEXT, found[0].end(1)):
+            self._before, self._after = event[: found[0].start(1)], event[found[0].end(1) :]
+
+    def skip(self, events: bytes, at: int, texts: list[bytes]) -> int:
+        """The position of the first event, from that at `at` on, which is not of the known form; the length of `events`
+        where there is none. The texts of those before it are added to `texts`.
+        """
+        before, after = self._before, self._after
+        while before and events.startswith(before, at):
+            start = at + len(before)
+            end = events.find(b'"', start)
+            # An escaped quote is a part of the text. Which one ends it is not counted where there are more backslashes.
+            while end > start and events[end - 1] == _BACKSLASH != events[end - 2]:
+                end = events.find(b'"', end + 1)
+            if end < 0 or events[end - 1] == _BACKSLASH or not events.startswith(after, end):
+                break
+            text = events[start:end]
+            if b"\n" in text or b"\r" in text:
+                break
+            if events.startswith(_LINE_ENDS, end + len(after)):
+                # They belong to the event.
+                break
+            texts.append(text)
+            at = end + len(after)
+            self._lessons = _MAX_LESSONS
+        return at
