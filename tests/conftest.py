@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
@@ -25,8 +25,8 @@ from tests.process_state import no_test_changes_the_process, one_tls_context
 
 __all__ = ["no_test_changes_the_process", "one_tls_context"]
 
-# A deadline would be a timed test. Every run draws new examples.
-settings.register_profile("pulvinar", max_examples=40, deadline=None)
+# A deadline would be a timed test, and so would the check that examples are drawn fast enough.
+settings.register_profile("pulvinar", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pulvinar")
 
 ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
