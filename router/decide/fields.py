@@ -32,15 +32,27 @@ class DecisionInputs(Struct, frozen=True, eq=False):
 
 
 _ONCE: WeakKeyDictionary[Catalog, dict[Hashable, Any]] = WeakKeyDictionary()
+_BOUNDED: WeakKeyDictionary[Catalog, dict[Hashable, Any]] = WeakKeyDictionary()
 _MOST_KEPT = 512
-"""Clients choose the limits, so what is kept of a catalogue is bounded."""
 
 
 def once(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returns, computed once for a catalogue: it must not depend on a request, and nobody may change it."""
     kept = _ONCE.get(catalog)
-    if kept is None or len(kept) >= _MOST_KEPT:
+    if kept is None:
         kept = _ONCE[catalog] = {}
+    return _kept(kept, key, make)
+
+
+def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
+    """As `once`, for keys that clients choose, such as limits: a bounded number is kept."""
+    kept = _BOUNDED.get(catalog)
+    if kept is None or len(kept) >= _MOST_KEPT:
+        kept = _BOUNDED[catalog] = {}
+    return _kept(kept, key, make)
+
+
+def _kept(kept: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
     if key not in kept:
         made = kept[key] = make()
         return made

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import CHANGING, NUMBERS, OF_A_REQUEST, DecisionInputs, once
+from router.decide.fields import CHANGING, NUMBERS, OF_A_REQUEST, DecisionInputs, once, once_bounded
 from router.types import Forecast, Mask
 
 COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -59,7 +59,7 @@ def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> L
     """
     if limit.field in CHANGING:
         return _evaluated(limit, inputs, unknown_passes)
-    return once(inputs.catalog, (limit, unknown_passes), lambda: _evaluated(limit, inputs, unknown_passes))
+    return once_bounded(inputs.catalog, (limit, unknown_passes), lambda: _evaluated(limit, inputs, unknown_passes))
 
 
 def _evaluated(limit: Limit, inputs: DecisionInputs, unknown_passes: bool) -> LimitResult:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from router.cards.schema import Card
 from router.dispatch.connection.egress import missing_parts
-from router.dispatch.facts import facts_of
 from router.dispatch.pool.deployment import deployments_of
-from router.dispatch.providers import base_url, missing_credentials, unknown_provider, uses_litellm
+from router.dispatch.providers import base_url, missing_credentials, native_apis, unknown_provider, uses_litellm
 from router.formats.net import parse_url
 from router.types import Api
 
@@ -21,9 +20,9 @@ def missing_configuration(card: Card) -> str | None:
 
 def unsupported_api(card: Card, api: Api) -> str | None:
     """Why `card` cannot answer requests of `api`, or None where it can, natively or by conversion."""
-    facts = facts_of(card)
-    native = facts.apis
-    if api in native or facts.by_litellm or ("chat" in native and api != "embeddings"):
+    # Asked about every card of a catalogue, most of which are never called.
+    native = native_apis(card)
+    if api in native or uses_litellm(card) or ("chat" in native and api != "embeddings"):
         return None
     return f"its upstream supports {', '.join(sorted(native))}, and {api} cannot be converted to that"
 

@@ -36,7 +36,7 @@ def facts_of(card: Card) -> Facts:
     facts = _BY_IDENTITY.get(id(card))
     if facts is None or facts.card is not card:
         if len(_BY_IDENTITY) >= _MOST:
-            # Most are of cards that have been edited.
+            # Those of cards that have been edited stay else.
             _BY_IDENTITY.clear()
         url = base_url(card)
         local_url = models_url(card) if is_loopback(url) else None

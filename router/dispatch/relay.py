@@ -111,6 +111,7 @@ class Relay:
             is_alone=call.fresh_connection,
         )
         try:
+            _check_status(card, response.status)
             passed = passed_back(response.headers, self.forward_headers)
             if disposition := response.headers.get("content-disposition"):
                 passed["content-disposition"] = disposition
@@ -148,8 +149,7 @@ class Relay:
         )
         try:
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
-            if not 200 <= status < 600:
-                raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
+            _check_status(card, status)
             body = BodyReader(response.read, response.headers.get("content-encoding", ""))
             # Servers mix up the content types, and whether a stream was requested.
             if call.stream and status < 300:
@@ -192,6 +192,11 @@ def _failure(card: Card, error: Exception, arrived: Sequence[bytes] = ()) -> Ups
     if arrived:
         failure.delivered_tokens = tokens_in(arrived)
     return failure
+
+
+def _check_status(card: Card, status: int) -> None:
+    if not 200 <= status < 600:
+        raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
 
 
 def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -261,10 +266,10 @@ def _source(card: Card, key: str | None, body: BodyReader, response: Answer) -> 
     async def close() -> None:
         response.close()
 
-    def pass_on(take: Take | None) -> None:
-        response.pass_on(take if body.is_plain else None)
+    def offer_to(take: Take | None) -> None:
+        response.offer_to(take if body.is_plain else None)
 
-    return Source(card.id, read, close, redacting(card, key), pass_on=pass_on)
+    return Source(card.id, read, close, redacting(card, key), offer_to=offer_to)
 
 
 def _undecodable(card: Card, error: CodingError) -> UpstreamError:

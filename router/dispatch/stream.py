@@ -64,8 +64,9 @@ class Source(Struct, frozen=True, eq=False):
     `close` ends the call, and may keep the connection open where `read` has reached the end.
 
     `redact` removes the gateway's secrets from the upstream's error messages. `arrived` estimates the tokens of the
-    answer that have arrived in all, also of what `read` has not returned, where that is counted. `pass_on`, where bytes
-    can be had as soon as they arrive, has what arrives while a `read` waits offered to a callback first, or to none.
+    answer that have arrived in all, also of what `read` has not returned, where that is counted. `offer_to`, where
+    bytes can be had as soon as they arrive, has what arrives while a `read` waits offered to a callback first, or to
+    none.
     """
 
     card: str
@@ -73,7 +74,7 @@ class Source(Struct, frozen=True, eq=False):
     close: Callable[[], Awaitable[object]]
     redact: Callable[[str], str] = str
     arrived: Callable[[], int] = int
-    pass_on: Callable[[Take | None], object] | None = None
+    offer_to: Callable[[Take | None], object] | None = None
 
 
 class Events(Protocol):
@@ -168,7 +169,7 @@ class EventStream:
 
     def prolong(self, seconds: float) -> None:
         """See `Events.prolong`."""
-        self.pass_on(None)
+        self.offer_to(None)
         self._ends_s = max(self._ends_s, time.monotonic() + seconds)
 
     def on_close(self, callback: Callable[[], object]) -> None:
@@ -183,12 +184,12 @@ class EventStream:
         decoded, self._decoded = self._decoded, []
         return decoded
 
-    def pass_on(self, take: Take | None) -> None:
+    def offer_to(self, take: Take | None) -> None:
         """From now on, give events that only continue a text to `take` as soon as they arrive while a read waits, which
         then goes on waiting; reading returns all others, and those that `take` does not take. None ends it.
         """
-        if self._source.pass_on is not None and not self._decode:
-            self._source.pass_on(None if take is None else functools.partial(self._passes, take))
+        if self._source.offer_to is not None and not self._decode:
+            self._source.offer_to(None if take is None else functools.partial(self._passes, take))
 
     def _passes(self, take: Take, piece: bytes) -> bool:
         texts: list[bytes] = []
@@ -233,7 +234,7 @@ class EventStream:
 
     async def aclose(self) -> None:
         """End the call. The connection of a complete stream is read to its end, if that comes soon, and kept open."""
-        self.pass_on(None)
+        self.offer_to(None)
         try:
             if self.complete:
                 with contextlib.suppress(UpstreamError, TimeoutError):

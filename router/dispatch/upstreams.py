@@ -93,10 +93,12 @@ class Upstreams:
             upstream = self._litellm.embed if facts_of(card).by_litellm else self._relay.send
             response = await upstream(card, call)
         else:
-            sent = fitted(call, card, self._fitting.dialect(card))
+            dialect = self._fitting.dialect(card)
+            sent = fitted(call, card, dialect)
             response = _for_client(await self._send_fitted(card, sent), call, sent)
             if response.status in REJECTIONS:
-                response = await self._send_corrected(card, call, sent, response)
+                corrections = Corrections(self._fitting, card, call, sent, dialect)
+                response = await self._send_corrected(card, call, corrections, response)
         return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
 
     def _send_fitted(self, card: Card, sent: Call) -> Awaitable[UpstreamResponse]:
@@ -104,9 +106,10 @@ class Upstreams:
         upstream = self._relay if sent.api in facts_of(card).apis else self._litellm
         return upstream.send(card, sent)
 
-    async def _send_corrected(self, card: Card, call: Call, sent: Call, response: UpstreamResponse) -> UpstreamResponse:
+    async def _send_corrected(
+        self, card: Card, call: Call, corrections: Corrections, response: UpstreamResponse
+    ) -> UpstreamResponse:
         """The response to the call without what its server rejects, as far as its `response` and further ones show."""
-        corrections = Corrections(self._fitting, card, call, sent)
         while (again := corrections.after(response)) is not None:
             response = _for_client(await self._send_fitted(card, again), call, again)
         corrections.end(response)

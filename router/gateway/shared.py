@@ -12,11 +12,14 @@ from router import settings
 from router.errors import PulvinarError
 from router.gateway.server import serve
 from router.loading import load_encoder
+from router.perceive.text.encoder import StaticEncoder
 
 __all__ = ["serve"]
 
 # Each worker reports what is wrong with the files.
 with contextlib.suppress(PulvinarError):
-    load_encoder(settings.STATIC_ENCODER)
+    encoder = load_encoder(settings.STATIC_ENCODER)
+    if isinstance(encoder, StaticEncoder):
+        encoder.prepare()
 # The garbage collector would write to every object that it visits, and so copy its page. None is garbage here.
 gc.freeze()

@@ -57,6 +57,34 @@ def test_a_server_that_names_one_field_at_a_time_gets_the_call_without_all_of_th
     assert set(response.changed) == {"seed", "top_k", "user"}
 
 
+def test_a_call_is_corrected_although_another_one_has_shown_the_same_meanwhile() -> None:
+    rejected, corrected = 0, asyncio.Event()
+
+    async def answer(request: Request) -> JSONResponse:
+        nonlocal rejected
+        if "seed" not in await request.json():
+            corrected.set()
+            return JSONResponse(ANSWER)
+        rejected += 1
+        if rejected == 2:
+            await corrected.wait()
+        message = "Unrecognized request argument supplied: seed"
+        return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, 400)
+
+    async def main(url: str) -> list[int]:
+        dispatcher = Dispatcher()
+        try:
+            card, call = make_card("a", url, provider="openai_like"), Call("chat", {**HI, "seed": 3})
+            return [each.status for each in await asyncio.gather(*(dispatcher.send(card, call) for _ in range(2)))]
+        finally:
+            await dispatcher.aclose()
+
+    app = Starlette(routes=[Route("/v1/{path:path}", answer, methods=["POST"])])
+    with served(app) as url:
+        assert asyncio.run(main(url)) == [200, 200]
+    assert rejected == 2
+
+
 def test_a_server_that_is_never_satisfied_is_not_asked_forever() -> None:
     response, count = sent_to(lambda *_: "roles must alternate user/assistant", Call("chat", HI))
     assert (response.status, count) == (400, 1)

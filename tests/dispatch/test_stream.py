@@ -322,7 +322,7 @@ class Relayed:
     def __init__(self, timeouts: Timeouts | None = None) -> None:
         self.answer = Answer(lambda: None, lambda: None)
         self.passed: list[bytes] = []
-        source = Source("small", self.answer.read, self._close, pass_on=self.answer.pass_on)
+        source = Source("small", self.answer.read, self._close, offer_to=self.answer.offer_to)
         self.stream = EventStream(source, CHAT, timeouts or Timeouts(), keep_usage=False)
 
     async def _close(self) -> None:
@@ -338,7 +338,7 @@ class Relayed:
         await self.send(CHUNKS[0], TEXT)
         await self.stream.start()
         assert await anext(self.stream) == CHUNKS[0] + TEXT
-        self.stream.pass_on(self.take)
+        self.stream.offer_to(self.take)
         reading = asyncio.ensure_future(anext(self.stream, b""))
         await asyncio.sleep(0)
         return reading
@@ -390,9 +390,9 @@ def test_what_a_client_cannot_take_now_is_read_in_order() -> None:
     async def main() -> None:
         relayed = Relayed()
         reading = await relayed.begin()
-        relayed.stream.pass_on(lambda _: False)
+        relayed.stream.offer_to(lambda _: False)
         relayed.answer.update(SimpleNamespace(head=None, chunks=[TEXT], is_complete=False))
-        relayed.stream.pass_on(relayed.take)
+        relayed.stream.offer_to(relayed.take)
         # The reader is woken, and has not read yet.
         relayed.answer.update(SimpleNamespace(head=Head(200, {}, None), chunks=[CHUNKS[0]], is_complete=False))
         assert await reading == TEXT + CHUNKS[0]

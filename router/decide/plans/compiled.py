@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from router.cards.catalog import Catalog
-from router.decide.fields import once
+from router.decide.fields import once_bounded
 from router.decide.plans.forecast.expected import Constants
 from router.decide.plans.forecast.vote import (
     asked_at_once,
@@ -167,7 +167,7 @@ def compiled_plans(
         except (ValueError, UnknownModelError):
             return None
 
-    return once(catalog, key, bound)
+    return once_bounded(catalog, (key, constants), bound)
 
 
 def _voters(plan: _Compiled) -> int:

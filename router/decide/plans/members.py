@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import CHANGING, OF_A_REQUEST, DecisionInputs, once
+from router.decide.fields import CHANGING, OF_A_REQUEST, DecisionInputs, once_bounded
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.chains import Link, best_in_stages
@@ -241,7 +241,7 @@ class Chooser:
 
     def rejected(self, limits: tuple[tuple[str, ...], ...]) -> Mask:
         """The cards that cannot be members with these limits, `(limits, cards)`."""
-        of_facts, changing = once(
+        of_facts, changing = once_bounded(
             self._catalog, (limits, self._unknown_passes), lambda: self._rejected_by_facts(limits)
         )
         rejected: Mask = of_facts | ~self._mask(Best())

@@ -38,11 +38,13 @@ class Fitting:
 
 
 class Corrections:
-    """The corrections of one call, which its server has rejected as it was `sent`."""
+    """The corrections of one call, which its server has rejected as it was `sent`, in this dialect: other calls may
+    have shown more of the server meanwhile.
+    """
 
-    def __init__(self, fitting: Fitting, card: Card, call: Call, sent: Call) -> None:
+    def __init__(self, fitting: Fitting, card: Card, call: Call, sent: Call, dialect: Dialect) -> None:
         self._fitting, self._card, self._call, self._sent = fitting, card, call, sent
-        self._known = self._dialect = self._learned = fitting.dialect(card)
+        self._known = self._dialect = self._learned = dialect
         self._left = _MAX_CORRECTIONS
 
     def after(self, response: UpstreamResponse) -> Call | None:

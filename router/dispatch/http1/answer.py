@@ -81,7 +81,7 @@ class Answer:
             self._raise_failure()
             await self._changed()
 
-    def pass_on(self, take: Callable[[bytes], bool] | None) -> None:
+    def offer_to(self, take: Callable[[bytes], bool] | None) -> None:
         """Offer what arrives while a `read` waits to `take` first. What that takes, by returning True, is no longer
         there for `read`, which goes on waiting. None ends it.
         """
@@ -121,7 +121,12 @@ class Answer:
         waiter = self._waiter
         if waiter is None or waiter.done() or self._chunks:
             return False
-        return offer(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        try:
+            return offer(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        except Exception as error:  # noqa: BLE001 - the connection, which others may use, has not failed
+            self._offer = None
+            self.fail(error)
+            return True
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -16,11 +16,12 @@ class _Held:
     """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one.
 
     `kept_for`: the adapter that alone may have the slot next; no further call uses this one. `is_outdated`: it has
-    other weights than its card states now, so no further call uses it, either. `used_here_s`: its last use by a call
+    other weights than its card states now, so no further call uses it, either. `evicts`: how many adapters leave for
+    one that is being loaded. `used_here_s`: its last use by a call
     of this process, while `last_used_s` may be one elsewhere.
     """
 
-    __slots__ = ("is_outdated", "kept_for", "last_used_s", "leaves_for", "loaded_s", "state", "used_here_s")
+    __slots__ = ("evicts", "is_outdated", "kept_for", "last_used_s", "leaves_for", "loaded_s", "state", "used_here_s")
 
     def __init__(self, state: State, now_s: float) -> None:
         self.state: State = state
@@ -29,6 +30,7 @@ class _Held:
         self.used_here_s = NEVER_S
         self.leaves_for: str | None = None
         self.kept_for: str | None = None
+        self.evicts = 0
 
 
 class Server:
@@ -102,10 +104,8 @@ class Server:
         for name in evicted:
             self._held[name].state, self._held[name].leaves_for = "leaving", adapter
         self.give_up(adapter)
-        self.evictions += len(evicted)
-        self.loads += 1
         coming = self._held[adapter] = _Held("loading", now_s)
-        coming.used_here_s = now_s
+        coming.used_here_s, coming.evicts = now_s, len(evicted)
         return Load(evicted)
 
     def keep_for(self, adapter: str, next_use: Callable[[str], float], among: Collection[str] = ()) -> None:
@@ -147,21 +147,25 @@ class Server:
         held = self._held.get(adapter)
         if held is None:
             held = self._held[adapter] = _Held("loaded", now_s)
+        self._count(held)
         for name in self._leaving_for(adapter):
             self.unloaded(name, now_s)
         held.state, held.loaded_s, held.leaves_for = "loaded", now_s, None
 
     def failed(self, adapter: str) -> None:
         """The server has not loaded `adapter`, or not unloaded it where that was the step."""
+        self._count(self._held.get(adapter))
         self.failures += self._undo(adapter)
 
     def withdrawn(self, adapter: str) -> None:
         """What `begin` or `begin_unload` has begun did not reach the server: it counts as neither load nor failure."""
-        held = self._held.get(adapter)
-        if held is not None and held.state == "loading":
-            self.loads -= 1
-            self.evictions -= len(self._leaving_for(adapter))
         self._undo(adapter)
+
+    def _count(self, held: _Held | None) -> None:
+        """Count a load when it ends: what is counted is never taken back."""
+        if held is not None and held.state == "loading":
+            self.loads += 1
+            self.evictions += held.evicts
 
     def _undo(self, adapter: str) -> bool:
         """Hold again what was held before `adapter` was to be loaded or unloaded; False where neither was going on."""

@@ -24,6 +24,8 @@ _RULES = b"1"
 
 _MOST_BYTES = 32_000_000
 """Some ten thousand cards. A folder that needs more is parsed in part at each start."""
+_MOST_OTHERS = 1000
+"""Files that this process has not read: those of other folders, and earlier states of edited cards."""
 _PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -36,6 +38,7 @@ class ParsedFiles:
 
     def __init__(self, file: Path) -> None:
         self._file, self._is_new = file, False
+        self._used: set[str] = set()
         try:
             self._known = msgspec.msgpack.decode(_own_bytes(file), type=dict[str, msgspec.Raw])
         except (OSError, msgspec.DecodeError):
@@ -44,6 +47,7 @@ class ParsedFiles:
     def get_or(self, raw: bytes, parse: Callable[[], Parsed]) -> Parsed:
         """What the bytes of a file contain; `parse` is called where that is not known."""
         key = hashlib.sha256(_RULES + raw).hexdigest()
+        self._used.add(key)
         if (found := self._known.pop(key, None)) is not None:
             # What is used last is kept longest.
             self._known[key] = found
@@ -63,11 +67,13 @@ class ParsedFiles:
         """Write what is new. A folder that cannot be written is no error: the files are parsed again next time."""
         if not self._is_new:
             return
-        size, newest = 0, []
+        size, others, newest = 0, 0, []
         for key, content in reversed(self._known.items()):
-            if (size := size + len(memoryview(content))) > _MOST_BYTES:
-                break
-            newest.append((key, content))
+            others += key not in self._used
+            length = len(memoryview(content))
+            if size + length <= _MOST_BYTES and (key in self._used or others <= _MOST_OTHERS):
+                size += length
+                newest.append((key, content))
         own = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)

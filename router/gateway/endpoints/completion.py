@@ -226,7 +226,7 @@ class CompletionHandler:
             self._disconnect.grace_s = request.active.config.budgets.drain_s
         await self._responder.begin_stream(without_type(response.headers))
         if isinstance(events, EventStream):
-            events.pass_on(lambda piece: self._passes(request, piece))
+            events.offer_to(lambda piece: self._passes(request, piece))
         is_first = True
         try:
             while not events.complete:
@@ -249,7 +249,7 @@ class CompletionHandler:
 
     def _passes(self, request: GatewayRequest, events: bytes) -> bool:
         """Send events that only continue a text at once. False where something has to be waited for."""
-        if self._client_has_left or self._ownership.new_ids(request, events) or not self._exchange.pass_on(events):
+        if self._client_has_left or self._ownership.new_ids(request, events) or not self._exchange.write_now(events):
             return False
         self._responder.has_passed()
         self._read_answer(events)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from router.dispatch import Timeouts
 from router.errors import PulvinarError
 from router.gateway.http.client.address import TrustedProxies
-from router.gateway.http.client.exchange import exchange_of
+from router.gateway.http.client.foreign import exchange_under
 from router.gateway.http.errors import ErrorResponse, error_response
 from router.gateway.http.origins import Visitors
 from router.gateway.http.paths import read_path
@@ -64,7 +64,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = exchange_of(scope)
+        exchange, receive, send = exchange_under(scope, receive, send)
         headers = exchange.headers
         unique, client_id = os.urandom(12).hex(), headers.get("x-request-id")
         if client_id is not None and not _VALID_ID.fullmatch(client_id):

@@ -106,7 +106,7 @@ class StaticEncoder:
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
         self.bound = bound(rows, scales, tokenizer.content, lexicon)
         if self.bound is None:
-            self._model  # noqa: B018 - the first word needs it, and the error belongs here
+            self.prepare()  # the first word needs it, and the error belongs here
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another machine starts without what this one has memorised.
@@ -208,6 +208,10 @@ class StaticEncoder:
             memo.update({word: b"".join(map(memo.__getitem__, parts[word])) for word in missing})
             self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * (len(missing) + len(new))
         return memo
+
+    def prepare(self) -> None:
+        """Make the tokenizer now, not for the first word that the kernel cannot read. Raises ArtifactError."""
+        self._model  # noqa: B018 - a cached property
 
     @functools.cached_property
     def _model(self) -> Any:

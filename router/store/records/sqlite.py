@@ -91,12 +91,23 @@ MIGRATIONS = (
 # One statement for many records: the connection gives the interpreter's lock away with each, and the event loop has to
 # give it back. More records to a statement gain nothing.
 _INSERTED_AT_ONCE = 32
+_BYTES_AT_ONCE = 2**20
 _ROW = f"(NULL{', ?' * 16})"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
 _UNSTORABLE = (ValueError, OverflowError, sqlite3.DataError)
 _COLUMNS = "number, record, vector, prompt"
 _SNAPSHOT_GRACE_S = 86_400.0
+
+
+def _few(entries: Iterator[Record | Snapshot]) -> list[Record | Snapshot]:
+    """The next entries that one statement inserts; the database copies all of them, and a prompt may be large."""
+    few: list[Record | Snapshot] = []
+    size = 0
+    while len(few) < _INSERTED_AT_ONCE and size < _BYTES_AT_ONCE and (entry := next(entries, None)) is not None:
+        few.append(entry)
+        size += len((entry.prompt if isinstance(entry, Record) else entry.content) or b"")
+    return few
 
 
 class SqliteRecords:
@@ -130,7 +141,7 @@ class SqliteRecords:
         """
         rejected, remaining = 0, iter(entries)
         with database_errors(self.file), Transaction(self._database):
-            while some := list(itertools.islice(remaining, _INSERTED_AT_ONCE)):
+            while some := _few(remaining):
                 try:
                     self._insert(some, now_s)
                 except _UNSTORABLE:

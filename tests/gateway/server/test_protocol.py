@@ -52,6 +52,10 @@ class Echo:
         self.begun.set()
         if path == "/slow":
             await self._wait(receive)
+        if path == "/breaks":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            raise RuntimeError("the upstream broke off")
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
         answer = json.dumps({"headers": headers, "body": body.decode("latin-1")}).encode()
         if path == "/big":
@@ -239,6 +243,43 @@ def test_a_client_that_closes_its_side_gets_its_response() -> None:
                 connection.sendall(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
                 connection.shutdown(socket.SHUT_WR)
                 assert b"HTTP/1.1 200" in read_all(connection)
+
+
+def test_a_client_that_closes_its_side_behind_a_request_without_its_body_gets_the_response_before_it() -> None:
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
+        connection.sendall(b"POST /echo HTTP/1.1\r\n" + HOST + b"content-length: 9\r\n\r\nabc")
+        connection.shutdown(socket.SHUT_WR)
+        answers = read_all(connection)
+        assert answers.count(b"HTTP/1.1 200") == 1
+        assert answers.endswith(b"}")
+
+
+def test_no_interim_response_gets_into_the_response_of_the_request_before() -> None:
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n" + b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        first, second = (part for part in read_all(connection).split(b"HTTP/1.1 200")[1:])
+        assert b"100 Continue" not in first.partition(b"\r\n\r\n")[2].removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert second.endswith(b"}")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_response_that_breaks_off_does_not_look_whole(version: bytes) -> None:
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"GET /breaks HTTP/" + version + b"\r\n" + HOST + b"\r\n")
+        if version == b"1.0":
+            with pytest.raises(ConnectionResetError):
+                list(iter(lambda: connection.recv(65536), b""))
+        else:
+            assert not read_all(connection).endswith(b"0\r\n\r\n")
+
+
+def test_a_client_of_http_1_0_gets_no_interim_response() -> None:
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"POST /echo HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+        connection.sendall(b"abc")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_a_client_that_has_gone_is_noticed() -> None:

@@ -1,1 +1,1 @@
-"""The client of a request: its address, and sending to it within a time."""
+"""The client of a request: its address, its connection, and the exchange of its request and the response."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+import struct
 from collections.abc import Callable
 from types import TracebackType
 
@@ -99,6 +101,13 @@ class ClientConnection:
         """Close the connection without waiting for what has not been sent."""
         self.end_watch()
         self.transport.abort()
+
+    def reset(self) -> None:
+        """Close the connection so that the client sees an error, not the end of what it was sent."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
 
     def watch_rest(self, seconds: float) -> None:
         """Abort unless the rest of a response, which the server holds, has left within this many seconds."""

@@ -65,6 +65,10 @@ class Line(Protocol):
     def common_head(self) -> bytes:
         """See the class."""
 
+    @property
+    def running(self) -> Exchange | None:
+        """The exchange whose response is being written, or was last."""
+
     def on_response_complete(self) -> None:
         """The response has been written."""
 
@@ -78,6 +82,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_body",
         "_event",
         "_flow",
         "_has_news",
@@ -86,8 +91,6 @@ class Exchange:
         "_is_chunked",
         "_left",
         "_line",
-        "_pieces",
-        "_size",
         "_stall_s",
         "_transport",
         "added",
@@ -118,8 +121,7 @@ class Exchange:
         self._has_no_body, self.is_of_1_0 = is_head, is_of_1_0
         self.keep_alive, self.expects_continue = keep_alive, expects_continue
         # The request
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._body: bytes | bytearray = b""
         self.more_body, self.is_lost = True, False
         self._has_news = False
         self._event: asyncio.Event | None = None
@@ -157,10 +159,16 @@ class Exchange:
             await self._fail()
 
     async def _fail(self) -> None:
+        if self.is_complete:
+            # The connection may have the next request already.
+            return
         if self.has_begun:
             # A normal end would look like a complete response.
             self._flush()
-            self._transport.close()
+            if self._is_chunked or self._left is not None:
+                self._transport.close()
+            else:
+                self.connection.reset()
             return
         text = b"Internal Server Error"
         fields = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(text)), "connection": "close"}
@@ -169,10 +177,15 @@ class Exchange:
 
     def take(self, piece: bytes) -> int:
         """A part of the body has arrived. Return how much of it waits to be read."""
-        self._pieces.append(piece)
-        self._size += len(piece)
+        # Most bodies arrive in one piece. Many small ones must not take more memory than their bytes.
+        if not self._body:
+            self._body = piece
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += piece
         self._wake()
-        return self._size
+        return len(self._body)
 
     def end_body(self) -> None:
         """The whole body has arrived."""
@@ -182,7 +195,7 @@ class Exchange:
     def lose(self) -> None:
         """The client has left, or nothing that it sends is read any more."""
         if not self.is_complete:
-            self.is_lost, self.expects_continue = True, False
+            self.is_lost, self.expects_continue, self._body = True, False, b""
         self._wake()
 
     def _wake(self) -> None:
@@ -218,8 +231,8 @@ class Exchange:
         return {"type": "http.request", "body": self._taken(), "more_body": self.more_body}
 
     def _taken(self) -> bytes:
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        return b"".join(pieces)
+        body, self._body = self._body, b""
+        return bytes(body)
 
     # The response
 
@@ -247,7 +260,6 @@ class Exchange:
     def _begin(self, status: int, lines: bytes, length: str | bytes | None, connection: str | bytes | None) -> None:
         if self.has_begun:
             raise RuntimeError("a response began twice")
-        self.has_begun, self.expects_continue = True, False
         end = b"\r\n"
         if connection is not None:
             # The application says nothing but `close`.
@@ -263,6 +275,7 @@ class Exchange:
             self._is_chunked = True
             end = end[:-2] + b"transfer-encoding: chunked\r\n\r\n"
         self._head = b"".join((_STATUS_LINES[status], self._line.common_head, lines, self.added, end))
+        self.has_begun, self.expects_continue = True, False
 
     async def write(self, data: bytes, *, is_last: bool) -> None:
         """Send a part of the body of a response that has begun. Raises StalledClientError."""
@@ -277,7 +290,7 @@ class Exchange:
             end = start + _PIECE_BYTES
             self._write(data[start:end], is_last and end >= len(data))
 
-    def pass_on(self, data: bytes) -> bool:
+    def write_now(self, data: bytes) -> bool:
         """Send a part of the body at once. False where the client would have to be waited for, or has left: then
         nothing was sent.
         """
@@ -308,7 +321,7 @@ class Exchange:
         if data:
             self._transport.write(data)
         if is_last:
-            self.is_complete = True
+            self.is_complete, self._body = True, b""
             self._wake()
             if not self.keep_alive:
                 self._transport.close()
@@ -332,7 +345,8 @@ class Exchange:
 
     def finish(self) -> None:
         """Watch what the server still holds of the response. Call it when the request has ended."""
-        if self._stall_s is not None and self.connection.holds_rest:
+        # The next response of the connection waits for the rest of this one by itself.
+        if self._stall_s is not None and self._line.running is self and self.connection.holds_rest:
             self.connection.watch_rest(self._left_s(self._stall_s))
 
     def _left_s(self, stall_s: float) -> float:

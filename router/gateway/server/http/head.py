@@ -59,6 +59,8 @@ def split_url(url: bytes) -> tuple[bytes, str, bytes]:
         raw_path, _, query = url.partition(b"?")
     else:
         parsed = httptools.parse_url(url)
+        if parsed.path is None:
+            raise ValueError("a URL without a path")
         raw_path, query = parsed.path, parsed.query or b""
     path = raw_path.decode("ascii")
     return raw_path, unquote(path) if "%" in path else path, query

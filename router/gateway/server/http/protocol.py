@@ -37,7 +37,8 @@ class HttpProtocol(RequestReader):
     """One connection, whose requests `app` answers.
 
     Malformed, too large and too slow heads are answered and the connection is closed; so is one with more of a body
-    than its response needed. Trailers are not headers. A client that has closed its side gets its response.
+    than its response needed. Trailers are not headers. A client that closes its side before its response
+    has begun still gets it.
     """
 
     # Both are there from `connection_made` on.
@@ -53,7 +54,7 @@ class HttpProtocol(RequestReader):
         self.address, self.peer = "", ""
         # The newest request, the one that is answered, and those that wait for its response.
         self.newest: Exchange | None = None
-        self._running: Exchange | None = None
+        self.running: Exchange | None = None
         self.pipeline: deque[tuple[Exchange, Scope]] = deque()
         self._is_within = True
         # Whether the client has not taken the whole last response yet.
@@ -61,6 +62,11 @@ class HttpProtocol(RequestReader):
         self._unread = 0
         # `_is_ending`: the last response has been written.
         self._is_ending = self._is_half_closed = False
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a request waits for the response before its own."""
+        return bool(self.pipeline)
 
     # The connection
 
@@ -84,11 +90,10 @@ class HttpProtocol(RequestReader):
         self._shared.remove(self)
         # Requests that have not begun are of no use to anyone.
         self.pipeline.clear()
-        self.has_waiting = False
-        for exchange in (self._running, self.newest):
+        for exchange in (self.running, self.newest):
             if exchange is not None:
                 exchange.lose()
-        self._running = self.newest = None
+        self.running = self.newest = None
         # It refers to this protocol.
         del self.parser
         self.flow.held.clear()
@@ -99,11 +104,14 @@ class HttpProtocol(RequestReader):
 
     def eof_received(self) -> bool:
         """The client has closed its side. Return whether the connection stays open, for a response."""
-        exchange = self.newest
+        exchange = self.running
         if self._is_ending or exchange is None or exchange.is_complete:
             return False
         if exchange.has_begun or exchange.more_body:
             return False
+        if self.newest is not None and self.newest.more_body:
+            # The rest of its body can never arrive.
+            self.pipeline.popleft()
         self._is_half_closed = True
         self.loop.call_later(_PROBE_AFTER_S, self._probe)
         return True
@@ -131,7 +139,7 @@ class HttpProtocol(RequestReader):
         """Close a connection that has waited for too long."""
         if self._is_ending:
             self.transport.abort()
-        elif self.in_head and self.has_begun:
+        elif self.in_head and self.head_has_begun:
             self.refuse(head.TOO_SLOW)
         else:
             self._end()
@@ -164,7 +172,8 @@ class HttpProtocol(RequestReader):
             is_head=method == "HEAD",
             is_of_1_0=is_of_1_0,
             keep_alive=self._is_within and not is_of_1_0 and self.parser.should_keep_alive(),
-            expects_continue=fields.get("expect", "").lower() == "100-continue",
+            # A client of HTTP/1.0 does not know interim responses (RFC 9110, section 10.1.1).
+            expects_continue=not is_of_1_0 and fields.get("expect", "").lower() == "100-continue",
         )
         scope = {
             "type": "http",
@@ -188,11 +197,10 @@ class HttpProtocol(RequestReader):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, scope))
-            self.has_waiting = True
         return None
 
     def _begin(self, exchange: Exchange, scope: Scope) -> None:
-        self._running = exchange
+        self.running = exchange
         task = self.loop.create_task(exchange.run(self._app, scope))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
@@ -238,8 +246,7 @@ class HttpProtocol(RequestReader):
             return
         if self.pipeline:
             self._begin(*self.pipeline.pop())
-            self.has_waiting = bool(self.pipeline)
-            if not self.has_waiting:
+            if not self.pipeline:
                 held, self.flow.held = self.flow.held, bytearray()
                 self.parse(held)
             self.flow.resume_reading()
@@ -251,7 +258,7 @@ class HttpProtocol(RequestReader):
             self.transport.close()
         else:
             limits = self._shared.limits
-            is_begun = self.in_head and self.has_begun
+            is_begun = self.in_head and self.head_has_begun
             is_unread = self.newest is not None and self.newest.more_body
             wait_s = _UNREAD_S if is_unread else limits.head_s if is_begun else limits.idle_s
             self.deadline = self.loop.time() + wait_s
@@ -292,7 +299,6 @@ class HttpProtocol(RequestReader):
         elif self.pipeline and self.pipeline[0][0] is exchange and exchange.more_body:
             # The rest of its body can never arrive. The response before it is completed first.
             self.pipeline.popleft()
-            self.has_waiting = bool(self.pipeline)
         elif exchange.more_body:
             # Nothing is written for it any more, no interim response either.
             exchange.lose()
@@ -327,8 +333,8 @@ class HttpProtocol(RequestReader):
         """An interim response shows whether the client still reads: the system of one that has gone refuses it."""
         if self.transport.is_closing() or self._is_ending:
             return
-        exchange = self.newest
-        if exchange is not None and not (exchange.has_begun or exchange.is_of_1_0):
+        exchange = self.running
+        if exchange is not None and not (exchange.has_begun or exchange.is_complete or exchange.is_of_1_0):
             self.transport.write(CONTINUE)
         self.loop.call_later(_LOOK_AFTER_S, self._look)
 

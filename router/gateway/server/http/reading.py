@@ -39,17 +39,21 @@ class RequestReader(asyncio.Protocol):
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.deadline = 0.0
-        self.has_waiting = False
         # Nothing more is parsed.
         self.is_deaf = False
         self.refusal: Refusal | None = None
         # Whether a head is expected, and whether its first byte has arrived.
-        self.in_head, self.has_begun = True, False
+        self.in_head, self.head_has_begun = True, False
         # Bytes since the last part of a body, or since the end of the last message: a head, trailers, sizes of chunks.
         self._between = 0
         self._upgrade_body = 0
 
     # What a subclass does
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a request waits for the response before its own."""
+        raise NotImplementedError
 
     def begin_request(self, version: str, fields: Mapping[str, str]) -> Refusal | None:
         """Begin the request whose head has arrived, or return why not."""
@@ -74,7 +78,7 @@ class RequestReader(asyncio.Protocol):
         own, nothing is parsed.
         """
         limit = self._shared.limits.head_bytes
-        if not (self.has_begun or self.is_deaf) and len(data) < min(limit, _PARSED_BYTES):
+        if not (self.head_has_begun or self.is_deaf) and len(data) < min(limit, _PARSED_BYTES):
             # Most requests arrive alone and whole.
             self._expect_head()
             self._between = len(data)
@@ -85,7 +89,7 @@ class RequestReader(asyncio.Protocol):
             if self.has_waiting:
                 self.hold(view)
                 return
-            if not self.has_begun:
+            if not self.head_has_begun:
                 self._expect_head()
             size = min(max(limit - self._between, 1), _PARSED_BYTES)
             piece, view = bytes(view[:size]), view[size:]
@@ -102,7 +106,7 @@ class RequestReader(asyncio.Protocol):
             self.flow.pause_reading()
 
     def _expect_head(self) -> None:
-        self.has_begun = True
+        self.head_has_begun = True
         self.deadline = self.loop.time() + self._shared.limits.head_s
 
     def _feed(self, data: bytes) -> None:
@@ -141,7 +145,7 @@ class RequestReader(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self.url, self.headers = b"", []
-        self.in_head = self.has_begun = True
+        self.in_head = self.head_has_begun = True
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the URL."""
@@ -190,6 +194,6 @@ class RequestReader(asyncio.Protocol):
         """The request has arrived."""
         if self._upgrade_body:
             return
-        self.in_head, self.has_begun = True, False
+        self.in_head, self.head_has_begun = True, False
         self._between = 0
         self.end_request()

@@ -51,6 +51,7 @@ class Line:
             self.flow.pause_writing()
         self.connection = ClientConnection(transport, self.flow.resume_reading)
         self.responses = 0
+        self.running: Exchange | None = None
 
     def on_response_complete(self) -> None:
         self.responses += 1

@@ -129,13 +129,13 @@ def test_what_can_be_sent_at_once_is_and_nothing_else() -> None:
     async def main() -> list[bytes]:
         exchange = exchange_on(transport := Transport())
         exchange.begin(200, {"content-length": "10"})
-        assert exchange.pass_on(b"event")
-        assert not exchange.pass_on(bytes(2**20))
+        assert exchange.write_now(b"event")
+        assert not exchange.write_now(bytes(2**20))
         transport.held = 1
-        assert not exchange.pass_on(b"event")
+        assert not exchange.write_now(b"event")
         transport.held = 0
         exchange.lose()
-        assert not exchange.pass_on(b"event")
+        assert not exchange.write_now(b"event")
         return transport.written
 
     (written,) = in_loop(main)
@@ -260,3 +260,45 @@ def test_another_time_limit_within_is_not_taken_for_it() -> None:
 
     with pytest.raises(TimeoutError):
         in_loop(main)
+
+
+def test_a_body_of_many_small_parts_takes_no_more_than_its_bytes_and_nothing_once_it_is_answered() -> None:
+    async def main() -> None:
+        exchange = exchange_on(Transport())
+        assert [exchange.take(b"ab") for _ in range(3)] == [2, 4, 6]
+        exchange.end_body()
+        assert exchange.whole_body() == b"ababab"
+        unread = exchange_on(Transport())
+        unread.take(b"x" * 1000)
+        await unread.respond(401, {"content-length": "2"}, b"no")
+        assert not unread._body
+
+    in_loop(main)
+
+
+def test_an_error_after_a_whole_response_leaves_the_connection_to_the_next_request() -> None:
+    async def main() -> bool:
+        exchange = exchange_on(transport := Transport())
+
+        async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+            await exchange.respond(200, {"content-length": "2"}, b"ok")
+            raise KeyError
+
+        await exchange.run(app, {})
+        return transport.is_closed
+
+    assert not in_loop(main)
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_the_rest_of_a_response_has_a_time_unless_another_response_follows_it(is_last: bool) -> None:
+    async def main() -> bool:
+        exchange = exchange_on(transport := Transport(), stall_s=0.01)
+        exchange._line.running = exchange if is_last else exchange_on(Transport())  # type: ignore[misc]
+        await exchange.respond(200, {"content-length": "2"}, b"ok")
+        transport.held = 10
+        exchange.finish()
+        await asyncio.sleep(0.03)
+        return transport.is_aborted
+
+    assert in_loop(main) is is_last
