@@ -19,7 +19,7 @@ from router.store.records.feedback import JUDGE, OPERATOR, Feedback, FeedbackSto
 _LOG = logging.getLogger(__name__)
 _JSON = "application/json"
 # A record is in the database a moment after its answer.
-_LOOKS, _PAUSE_S = 6, 0.3
+_LOOKS, _PAUSE_S = 4, 0.3
 _MAX_AT_ONCE = 4
 _RETRY_AFTER_S = 5.0
 

@@ -25,8 +25,7 @@ from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, SqliteRecords
 
 FOLDER_NAME = "journal"
-# Every move has a cost of its own. Feedback that comes with its answer waits for the record (`FeedbackHandler`).
-INTERVAL_S = 0.5
+INTERVAL_S = 0.25
 LIMIT_BYTES = 64 * 2**20
 _WAKE_BYTES = 2**20
 _MAX_PROMPT_BYTES = 2 * 2**20
