@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ray import serve
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from router import settings
 from router.commands.options import load_sources
@@ -75,10 +75,10 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
     return Replica.bind()  # type: ignore[attr-defined, no-any-return]
 
 
-def _builder(options: ServeOptions) -> Callable[[], Starlette]:
+def _builder(options: ServeOptions) -> Callable[[], ASGIApp]:
     """A function that makes the ASGI application in a replica. Its lifespan starts and closes the gateway."""
 
-    def build() -> Starlette:
+    def build() -> ASGIApp:
         return_large_blocks()
         predictor, columns = load_predictor(options.artifact), load_plan_columns(options.artifact)
         load = loader(options.sources, predictor, columns=columns)

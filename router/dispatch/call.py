@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch.connection.raw import RawRequest
-from router.dispatch.facts import facts_of
+from router.dispatch.facts import server_facts_of
 from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.types import Api
@@ -110,7 +110,7 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
     Raises FieldError where the body cannot be converted, or has a field that the upstream does not support and without
     which the answer would be another.
     """
-    if call.api in facts_of(card).apis:
+    if call.api in server_facts_of(card).apis:
         native = _at_effort(card, call, call.body)
         if call.api == "messages":
             is_anthropic = card.provider == "anthropic"

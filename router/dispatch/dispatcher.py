@@ -15,7 +15,7 @@ from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import Paid, RetryBudget, RetryLimits
 from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
-from router.dispatch.facts import facts_of
+from router.dispatch.facts import server_facts_of
 from router.dispatch.failover import Failover
 from router.dispatch.failover.restarts import MOST_ROUNDS, Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
@@ -255,7 +255,7 @@ class Dispatcher:
         tokens: int | None = None
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
-            facts = facts_of(deployment.card)
+            facts = server_facts_of(deployment.card)
             retries = 0 if facts.by_litellm and call.api not in facts.apis else self._retries
             failure: UpstreamError | None = None
             for retry in range(retries + 1):
@@ -359,7 +359,7 @@ class Dispatcher:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
         if call.chat_body is not None or call.raw is not None or call.api not in CONVERSIONS:
             return call
-        if all(call.api in facts_of(deployment.card).apis for deployment in self.pool.deployments_of(card)):
+        if all(call.api in server_facts_of(deployment.card).apis for deployment in self.pool.deployments_of(card)):
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 

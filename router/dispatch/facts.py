@@ -31,12 +31,12 @@ class Facts(Struct, frozen=True, eq=False):
 _BY_IDENTITY: dict[int, Facts] = {}
 
 
-def facts_of(card: Card) -> Facts:
+def server_facts_of(card: Card) -> Facts:
     """The facts of a card."""
     facts = _BY_IDENTITY.get(id(card))
     if facts is None or facts.card is not card:
         if len(_BY_IDENTITY) >= _MOST:
-            # Those of cards that have been edited stay else.
+            # Otherwise those of cards that have been edited would stay.
             _BY_IDENTITY.clear()
         url = base_url(card)
         local_url = models_url(card) if is_loopback(url) else None

@@ -12,7 +12,7 @@ from router.dispatch.bodies.fitting import REJECTIONS, Corrections, Fitting
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
 from router.dispatch.converted_response import converted
-from router.dispatch.facts import facts_of
+from router.dispatch.facts import server_facts_of
 from router.dispatch.lora.naming import without_adapters
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse
@@ -71,13 +71,13 @@ class Upstreams:
 
     def counts_tokens(self, card: Card) -> bool:
         """Whether the card's upstream counts the tokens of Anthropic requests."""
-        return MESSAGES.api in facts_of(card).apis
+        return MESSAGES.api in server_facts_of(card).apis
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
         if not self.counts_tokens(card):
             return None
-        sent = fitted(call, card, facts_of(card).dialect)
+        sent = fitted(call, card, server_facts_of(card).dialect)
         return await self._relay.send(card, sent, f"{MESSAGES.path}/count_tokens")
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
@@ -90,7 +90,7 @@ class Upstreams:
         elif problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         elif call.api == "embeddings":
-            upstream = self._litellm.embed if facts_of(card).by_litellm else self._relay.send
+            upstream = self._litellm.embed if server_facts_of(card).by_litellm else self._relay.send
             response = await upstream(card, call)
         else:
             dialect = self._fitting.dialect(card)
@@ -103,7 +103,7 @@ class Upstreams:
 
     def _send_fitted(self, card: Card, sent: Call) -> Awaitable[UpstreamResponse]:
         """Send a call that was fitted to the card; the response is in the same protocol."""
-        upstream = self._relay if sent.api in facts_of(card).apis else self._litellm
+        upstream = self._relay if sent.api in server_facts_of(card).apis else self._litellm
         return upstream.send(card, sent)
 
     async def _send_corrected(

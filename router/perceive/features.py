@@ -103,9 +103,9 @@ class _Compiled:
         """
         texts, found = topic.texts, around(topic.texts, context)
         text = texts[0] if len(texts) == 1 else "\n".join(texts)
-        told = texts, topic.weights, text, topic.turns, found.characters, found.turns, found.tools
+        facts = texts, topic.weights, text, topic.turns, found.characters, found.turns, found.tools
         read = self._read
-        pieces: int = self._encoder.remembering(lambda memo: read(*told, memo, out))
+        pieces: int = self._encoder.remembering(lambda memo: read(*facts, memo, out))
         return pieces
 
     def all_that_stand_alone(self, topics: Sequence[_Topic], out: Floats) -> list[int]:

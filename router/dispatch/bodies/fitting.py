@@ -6,7 +6,7 @@ import msgspec
 
 from router.cards.schema import Card
 from router.dispatch.call import Call, fitted
-from router.dispatch.facts import facts_of
+from router.dispatch.facts import server_facts_of
 from router.dispatch.response import UpstreamResponse
 from router.errors import FieldError
 from router.wire import Dialect
@@ -29,7 +29,7 @@ class Fitting:
 
     def dialect(self, card: Card) -> Dialect:
         """The dialect of the card's server, as it is known now."""
-        facts = facts_of(card)
+        facts = server_facts_of(card)
         return (self._learned and self._learned.get(_server(card))) or facts.dialect
 
     def learn(self, card: Card, dialect: Dialect) -> None:
@@ -69,7 +69,7 @@ class Corrections:
 
 
 def _server(card: Card) -> tuple[str, str | None, str]:
-    return card.provider, facts_of(card).base_url, card.model
+    return card.provider, server_facts_of(card).base_url, card.model
 
 
 def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from router.cards.schema import Card
-from router.dispatch.facts import facts_of
+from router.dispatch.facts import server_facts_of
 from router.dispatch.response import UpstreamResponse
 from router.errors import BusyError, UpstreamError
 
@@ -40,7 +40,7 @@ class Restarts:
 
     def answered(self, card: Card) -> None:
         """Take in that the server of a card with one server has answered."""
-        if (url := facts_of(card).local_models_url) is not None:
+        if (url := server_facts_of(card).local_models_url) is not None:
             self._answered.add(url)
 
     async def returned(
@@ -54,7 +54,9 @@ class Restarts:
         if not _shows_restart(outcome):
             return []
         urls = {
-            each.name: url for each in deployments if (url := facts_of(each.card).local_models_url) in self._answered
+            each.name: url
+            for each in deployments
+            if (url := server_facts_of(each.card).local_models_url) in self._answered
         }
         servers = set(filter(None, urls.values()))
         if _says_gone(outcome) and len(servers) == 1:

@@ -195,7 +195,7 @@ class CompletionHandler:
         return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
-        self._read_answer(body)
+        self._readers.add(body)
         await self._ownership.remember_made(self._request, body, self._at)
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
@@ -205,10 +205,6 @@ class CompletionHandler:
         await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, without_type(response.headers), body)
-
-    def _read_answer(self, piece: bytes) -> None:
-        """Read a whole body, or whole events, before they are passed on."""
-        self._readers.add(piece)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)
@@ -233,7 +229,7 @@ class CompletionHandler:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
                 if self._client_has_left:
                     self._check_drain(request, events)
-                self._read_answer(piece)
+                self._readers.add(piece)
                 await self._ownership.remember_made(request, piece, self._at)
                 if is_first:
                     await self._remember_response(response, piece)
@@ -252,7 +248,7 @@ class CompletionHandler:
         if self._client_has_left or self._ownership.new_ids(request, events) or not self._exchange.write_now(events):
             return False
         self._responder.has_passed()
-        self._read_answer(events)
+        self._readers.add(events)
         return True
 
     async def _read_on(self) -> None:

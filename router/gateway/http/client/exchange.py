@@ -27,7 +27,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _LOG = logging.getLogger(__name__)
 # What is handed to the connection at once, so that the time limit is about this much and memory holds no more of it.
-_PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
 # What a client that reads may take for the end of a response whose time is over.
 _FAREWELL_S = 1.0
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -281,20 +281,20 @@ class Exchange:
         """Send a part of the body of a response that has begun. Raises StalledClientError."""
         if self._flow.write_paused:
             await self._drain()
-        if len(data) <= _PIECE_BYTES or self._stall_s is None:
+        if len(data) <= PIECE_BYTES or self._stall_s is None:
             self._write(data, is_last)
             return
-        for start in range(0, len(data), _PIECE_BYTES):
+        for start in range(0, len(data), PIECE_BYTES):
             if self._flow.write_paused:
                 await self._drain()
-            end = start + _PIECE_BYTES
+            end = start + PIECE_BYTES
             self._write(data[start:end], is_last and end >= len(data))
 
     def write_now(self, data: bytes) -> bool:
         """Send a part of the body at once. False where the client would have to be waited for, or has left: then
         nothing was sent.
         """
-        if len(data) > _PIECE_BYTES or self.is_lost or self._flow.write_paused:
+        if len(data) > PIECE_BYTES or self.is_lost or self._flow.write_paused:
             return False
         if self._transport.is_closing() or self.connection.holds_rest:
             return False

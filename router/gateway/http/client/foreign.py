@@ -11,9 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from router.gateway.http.client.connection import ClientConnection, StalledClientError
-from router.gateway.http.client.exchange import EXCHANGE, Exchange
-
-_PIECE_BYTES = 64 * 1024
+from router.gateway.http.client.exchange import EXCHANGE, PIECE_BYTES, Exchange
 
 
 def exchange_under(scope: Scope, receive: Receive, send: Send) -> tuple[Exchange, Receive, Send]:
@@ -99,8 +97,8 @@ class ForeignExchange(Exchange):
 
     async def write(self, data: bytes, *, is_last: bool) -> None:
         """Send a part of the body of a response that has begun. Raises ClientDisconnect."""
-        for start in range(0, len(data), _PIECE_BYTES) or (0,):
-            end = start + _PIECE_BYTES
+        for start in range(0, len(data), PIECE_BYTES) or (0,):
+            end = start + PIECE_BYTES
             more_body = not is_last or end < len(data)
             await self._message({"type": "http.response.body", "body": data[start:end], "more_body": more_body})
         if is_last:
