@@ -76,7 +76,7 @@ def make_app(gateway: Gateway) -> ASGIApp:
         ]
         + [
             Route("/dashboard", pages.page),
-            Route("/dashboard/assets/{name}", pages.asset),
+            Route("/dashboard/assets/{path:path}", pages.asset),
             *(
                 Route(f"/dashboard/api/{path}", handler, methods=[method])
                 for path, method, handler in _dashboard(gateway)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from msgspec import Struct
 from starlette.exceptions import HTTPException
@@ -44,14 +45,20 @@ class Asset(Struct, frozen=True):
 
 @functools.cache
 def assets() -> Mapping[str, Asset]:
-    """The files by name, those of others in the folder `vendor` too."""
-    static, found = resources.files(__package__).joinpath("static"), {}
-    for file in (*static.iterdir(), *static.joinpath("vendor").iterdir()):
-        kind = _TYPES.get(file.name.rpartition(".")[2])
-        if kind is not None:
-            content = file.read_bytes()
-            found[file.name] = Asset(content, kind, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')
-    return found
+    """The files by their path in the folder `static`, like `views/now.js`."""
+    return dict(_assets_in(resources.files(__package__).joinpath("static"), ""))
+
+
+def _assets_in(folder: Traversable, path: str) -> Iterator[tuple[str, Asset]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _assets_in(entry, f"{path}{entry.name}/")
+        elif kind := _TYPES.get(entry.name.rpartition(".")[2]):
+            content = entry.read_bytes()
+            yield (
+                f"{path}{entry.name}",
+                Asset(content, kind, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'),
+            )
 
 
 class Pages:
@@ -65,11 +72,11 @@ class Pages:
         return self._answer(request, PAGE)
 
     async def asset(self, request: Request) -> Response:
-        """`GET /dashboard/assets/{name}`. Raises HTTPException for an unknown name."""
-        return self._answer(request, request.path_params["name"])
+        """`GET /dashboard/assets/{path}`. Raises HTTPException for an unknown file."""
+        return self._answer(request, request.path_params["path"])
 
-    def _answer(self, request: Request, name: str) -> Response:
-        found = assets().get(name)
+    def _answer(self, request: Request, path: str) -> Response:
+        found = assets().get(path)
         if found is None or not self._is_on():
             raise HTTPException(404)
         headers = {**HEADERS, "etag": found.tag, "cache-control": "no-cache"}

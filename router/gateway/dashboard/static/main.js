@@ -1,13 +1,13 @@
 // Which page is shown follows from the address: #/page/argument?filters.
 
-import { ApiError, api, events } from "./api.js";
-import { cards } from "./cards.js";
-import { changes } from "./changes.js";
-import { h, replace } from "./dom.js";
-import { now } from "./now.js";
-import { playground } from "./playground.js";
-import { request, requests } from "./requests.js";
-import { routing } from "./routing.js";
+import { ApiError, api, events } from "./parts/api.js";
+import { h, replace } from "./parts/dom.js";
+import { cards } from "./views/cards.js";
+import { changes } from "./views/changes.js";
+import { now } from "./views/now.js";
+import { playground } from "./views/playground.js";
+import { request, requests } from "./views/requests.js";
+import { routing } from "./views/routing.js";
 
 const PAGES = { now: ["Now", now], routing: ["Routing", routing], changes: ["Changes", changes], requests: ["Requests", requests], cards: ["Cards", cards], playground: ["Playground", playground] };
 const main = document.getElementById("main");

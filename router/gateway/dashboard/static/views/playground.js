@@ -1,9 +1,9 @@
 // Try a prompt, weigh the goals, and see what the router would do. No model is called.
 
-import { ApiError, api } from "./api.js";
-import { copies } from "./copies.js";
-import { GOALS, chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "./decision.js";
-import { h, replace, show } from "./dom.js";
+import { ApiError, api } from "../parts/api.js";
+import { copies } from "../parts/copies.js";
+import { GOALS, chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "../parts/decision.js";
+import { h, replace, show } from "../parts/dom.js";
 
 const LIMITS = ["size<9B", "cost<0.001$", "latency<2s", "privacy!=public", "capability=tools"];
 const EXAMPLE = "Prove that there are infinitely many primes.";

@@ -1,9 +1,9 @@
 // The list of requests, and one request in full.
 
-import { api } from "./api.js";
-import { chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "./decision.js";
-import { h, replace, show } from "./dom.js";
-import { table } from "./table.js";
+import { api } from "../parts/api.js";
+import { chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "../parts/decision.js";
+import { h, replace, show } from "../parts/dom.js";
+import { table } from "../parts/table.js";
 
 export async function requests(holder, { setup, filters, signal }) {
   const asked = new URLSearchParams();

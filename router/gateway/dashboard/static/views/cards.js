@@ -1,9 +1,9 @@
 // The cards: facts, evidence, state, value, and the adapters that servers hold.
 
-import { api } from "./api.js";
-import { h, replace, show } from "./dom.js";
-import { calls, illness, unwell } from "./now.js";
-import { table } from "./table.js";
+import { api } from "../parts/api.js";
+import { h, replace, show } from "../parts/dom.js";
+import { table } from "../parts/table.js";
+import { calls, illness, unwell } from "../parts/traffic.js";
 
 const STATES = { cooling_down: "cooling down", rate_limited: "rate limited", at_capacity: "at capacity" };
 

@@ -1,9 +1,9 @@
 // What has changed: the answers of cards, the prompts of days, and groups of prompts that are new.
 
-import { api } from "./api.js";
-import { h, replace, show } from "./dom.js";
-import { WINDOWS, cardLink, timeFilter } from "./now.js";
-import { table } from "./table.js";
+import { api } from "../parts/api.js";
+import { h, replace, show } from "../parts/dom.js";
+import { table } from "../parts/table.js";
+import { WINDOWS, cardLink, timeFilter } from "../parts/traffic.js";
 
 const ASPECTS = { topics: "what they are about", novelty: "how novel they are" };
 

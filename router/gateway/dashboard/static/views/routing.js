@@ -1,10 +1,10 @@
 // How requests were routed, what other cards would have done, and what another weight of cost would change.
 
-import { api } from "./api.js";
-import { heat, scatter, spans } from "./charts.js";
-import { h, replace, show } from "./dom.js";
-import { WINDOWS, cardLink, sampled, timeFilter } from "./now.js";
-import { table } from "./table.js";
+import { api } from "../parts/api.js";
+import { heat, scatter, spans } from "../parts/charts.js";
+import { h, replace, show } from "../parts/dom.js";
+import { table } from "../parts/table.js";
+import { WINDOWS, cardLink, sampled, timeFilter } from "../parts/traffic.js";
 
 const GUARDS = {
   off: "no guard: the best forecast answers",
