@@ -37,7 +37,7 @@ from router.decide.ranking import (
     best_of,
     explain_empty,
 )
-from router.decide.requirements import fails_of, hints, limited, needed_tokens, requirements_of
+from router.decide.requirements import effective_limits, fails_of, hints, needed_tokens, requirements_of
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Indices, Mask, Plan, SinglePlan
@@ -95,7 +95,7 @@ def decide(
     combined = policy.flags.overridden_by(flags) if flags.limits or flags.goals else policy.flags
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = requirements_of(features, catalog, is_batch=request_context.is_batch)
-    results, dropped = limited(
+    results, dropped = effective_limits(
         features, inputs, policy, combined, request_context.unavailable, request_context.hidden, words
     )
     named = _named_plans(policy, request_context, plans)

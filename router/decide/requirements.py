@@ -69,7 +69,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
     and the others to the others, where there are some.
     """
     found = word_requirements(features)
-    if _room_facts(catalog).has_throughput:
+    if _catalog_facts(catalog).has_throughput:
         word = "throughput" if is_batch else "interactive"
         found.append(Requirement(Limit("profile", "=", word, f"profile={word}"), is_wanted=True))
     return found
@@ -78,7 +78,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits on context and length of the answer, evaluated, and on reading text where a card does not."""
     catalog = inputs.catalog
-    facts = _room_facts(catalog)
+    facts = _catalog_facts(catalog)
     results = [_context_for(needed_tokens(features), inputs, facts)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
@@ -89,7 +89,7 @@ def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult
     return results
 
 
-class _Facts(NamedTuple):
+class _CatalogFacts(NamedTuple):
     """The least context that a card states; of which cards none is stated, and no card, each `(cards,)`; whether all
     cards read text; whether some have servers for throughput.
     """
@@ -101,9 +101,9 @@ class _Facts(NamedTuple):
     has_throughput: bool
 
 
-def _facts_of(catalog: Catalog) -> _Facts:
+def _new_facts(catalog: Catalog) -> _CatalogFacts:
     tokens, facets = catalog.columns.context_tokens, catalog.facets
-    return _Facts(
+    return _CatalogFacts(
         float(np.fmin.reduce(tokens, initial=np.inf)),
         np.isnan(tokens),
         np.zeros(len(tokens), np.bool_),
@@ -112,11 +112,11 @@ def _facts_of(catalog: Catalog) -> _Facts:
     )
 
 
-def _room_facts(catalog: Catalog) -> _Facts:
-    return once(catalog, "room", functools.partial(_facts_of, catalog))
+def _catalog_facts(catalog: Catalog) -> _CatalogFacts:
+    return once(catalog, "requirements", functools.partial(_new_facts, catalog))
 
 
-def _context_for(tokens: int, inputs: DecisionInputs, facts: _Facts) -> LimitResult:
+def _context_for(tokens: int, inputs: DecisionInputs, facts: _CatalogFacts) -> LimitResult:
     """The limit on context, evaluated."""
     limit, unknown_passes = Limit("context", ">=", tokens, f"context>={tokens}"), tokens <= _CONTEXT_OF_ANY_CARD_TOKENS
     if tokens > facts.least_context_tokens:
@@ -125,7 +125,7 @@ def _context_for(tokens: int, inputs: DecisionInputs, facts: _Facts) -> LimitRes
     return LimitResult(limit, facts.none if unknown_passes else facts.unknown_context, facts.unknown_context)
 
 
-def limited(
+def effective_limits(
     features: Features,
     inputs: DecisionInputs,
     policy: Policy,

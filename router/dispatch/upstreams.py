@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.cards.schema import Card
-from router.dispatch.bodies.fitting import REJECTIONS, Corrections, Fitting
+from router.dispatch.bodies.fitting import REJECTIONS, Fitting, RejectedCall
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
 from router.dispatch.converted_response import converted
@@ -97,8 +97,8 @@ class Upstreams:
             sent = fitted(call, card, dialect)
             response = _for_client(await self._send_fitted(card, sent), call, sent)
             if response.status in REJECTIONS:
-                corrections = Corrections(self._fitting, card, call, sent, dialect)
-                response = await self._send_corrected(card, call, corrections, response)
+                rejected = RejectedCall(self._fitting, card, call, sent, dialect)
+                response = await self._send_corrected(card, call, rejected, response)
         return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
 
     def _send_fitted(self, card: Card, sent: Call) -> Awaitable[UpstreamResponse]:
@@ -107,12 +107,12 @@ class Upstreams:
         return upstream.send(card, sent)
 
     async def _send_corrected(
-        self, card: Card, call: Call, corrections: Corrections, response: UpstreamResponse
+        self, card: Card, call: Call, rejected: RejectedCall, response: UpstreamResponse
     ) -> UpstreamResponse:
         """The response to the call without what its server rejects, as far as its `response` and further ones show."""
-        while (again := corrections.after(response)) is not None:
+        while (again := rejected.corrected(response)) is not None:
             response = _for_client(await self._send_fitted(card, again), call, again)
-        corrections.end(response)
+        rejected.end(response)
         return response
 
 

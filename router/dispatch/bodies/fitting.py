@@ -37,8 +37,8 @@ class Fitting:
         self._learned[_server(card)] = dialect
 
 
-class Corrections:
-    """The corrections of one call, which its server has rejected as it was `sent`, in this dialect: other calls may
+class RejectedCall:
+    """A call that its server has rejected as it was `sent`, and how it is corrected, in this dialect: other calls may
     have shown more of the server meanwhile.
     """
 
@@ -47,7 +47,7 @@ class Corrections:
         self._known = self._dialect = self._learned = dialect
         self._left = _MAX_CORRECTIONS
 
-    def after(self, response: UpstreamResponse) -> Call | None:
+    def corrected(self, response: UpstreamResponse) -> Call | None:
         """The call as the server accepts it; None where its response does not show that, or is none of that kind."""
         if response.status not in REJECTIONS or not isinstance(response.body, bytes) or not self._left:
             return None
