@@ -16,11 +16,18 @@ from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
 
 NOW_S = 1_800_000_000.0
+LIMIT_S = 0.3
+"""For how long calls wait here, and after how long what may have failed is tried: a tenth of what is usual."""
+
+
+@pytest.fixture(autouse=True)
+def soon_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.store.state.threaded._CHECK_EVERY_S", LIMIT_S)
 
 
 @contextlib.contextmanager
 def opened(file: Path, **options: Any) -> Iterator[ThreadedState]:
-    state = ThreadedState(SqliteState(file), **options)
+    state = ThreadedState(SqliteState(file), limit_s=LIMIT_S, **options)
     try:
         yield state
     finally:
