@@ -16,8 +16,8 @@ from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
 
 NOW_S = 1_800_000_000.0
-LIMIT_S = 0.3
-"""For how long calls wait here, and after how long what may have failed is tried: a tenth of what is usual."""
+LIMIT_S = 0.5
+"""For how long calls wait here, and after how long what may have failed is tried: a fifth of what is usual."""
 
 
 @pytest.fixture(autouse=True)
