@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.quick_compiler import path_with_quick_compiler
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -67,7 +69,7 @@ def wheel_of(tree: Path, out: Path, **environment: str) -> tuple[Path, str]:
 def test_a_wheel_has_the_compiled_kernel_and_the_tag_of_the_stable_abi(
     tree: Path, tmp_path: Path, build: ModuleType
 ) -> None:
-    wheel, _ = wheel_of(tree, tmp_path)
+    wheel, _ = wheel_of(tree, tmp_path, PATH=path_with_quick_compiler(tmp_path / "compiler"))
     assert "-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         assert build.digest().encode() in archive.read(f"router/perceive/kernel/{build.name_for(sys.platform)}")

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
+from tests.quick_compiler import path_with_quick_compiler
 from tests.test_supply_chain import applicable_pins
 
 ROOT = Path(__file__).parent.parent
@@ -30,8 +32,17 @@ def pip(commands: Path) -> tuple[str | Path, ...]:
     return (sys.executable, "-m", "pip", "--python", commands / "python")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A compiler that is quick."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CC", raising=False)
+        patch.setenv("PATH", path_with_quick_compiler(tmp_path_factory.mktemp("compiler")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the wheel and the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", folder, cwd=ROOT)

@@ -22,7 +22,7 @@ COUNTS = ("out_chars", "lines")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_answer_set(tmp_path_factory.mktemp("sets") / "own", 400, tables=COUNTS, unknown_scores=30)
+    return write_answer_set(tmp_path_factory.mktemp("sets") / "own", 240, tables=COUNTS, unknown_scores=30)
 
 
 @pytest.fixture(scope="module")

@@ -70,10 +70,10 @@ def test_two_tenants_stay_within_the_bound_while_one_floods() -> None:
 
 
 def test_every_request_is_served_where_more_calls_run_at_once_than_adapters_have_slots() -> None:
-    asked = trace(400, 4.0, alpha=1.0)
+    asked = trace(200, 4.0, alpha=1.0)
     for options in (FIRST_COME, Options()):
         result = Simulation(asked, msgspec.structs.replace(options, slots=2, places=8)).run()
-        assert len(result.begun) == 400
+        assert len(result.begun) == 200
 
 
 def test_the_dispatcher_serves_a_trace_without_ever_holding_more_adapters_than_there_are_slots() -> None:

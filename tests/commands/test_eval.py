@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands.conftest import Run
 
-SHORT = ("--baseline", "none", "--draws", "20")
+SHORT = ("--baseline", "none", "--draws", "20", "--folds", "2")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def prices(tmp_path: Path) -> Path:
 
 def test_the_table_shows_the_verdicts_and_the_skipped_methods(run: Run, sums_and_verses: Path) -> None:
     out = run("eval", sums_and_verses, *SHORT).out
-    assert "sums_and_verses: 60 prompts, 3 models, 5 folds" in out
+    assert "sums_and_verses: 60 prompts, 3 models, 2 folds" in out
     assert "quality: better than best single, in hindsight" in out
     assert "not run: " in out
     assert "gradient boosting (--baselines all)" in out

@@ -408,14 +408,20 @@ def test_a_pause_counts_from_what_was_passed_on(monkeypatch: pytest.MonkeyPatch)
         relayed = Relayed(Timeouts(idle_s=Seconds(0.02)))
         reading = await relayed.begin()
         now_s = time.monotonic()
+
+        def after(seconds: float) -> SimpleNamespace:
+            return SimpleNamespace(monotonic=lambda: now_s + seconds)
+
         with monkeypatch.context() as later:
-            later.setattr("router.dispatch.stream.time", SimpleNamespace(monotonic=lambda: now_s + 100))
+            later.setattr("router.dispatch.stream.time", after(100))
             await relayed.send(TEXT)
         assert not (await asyncio.wait((reading,), timeout=0.1))[0]
         await relayed.send(CHUNKS[1])
         assert await reading == CHUNKS[1]
-        with pytest.raises(UpstreamError, match="in time"):
-            await anext(relayed.stream)
+        with monkeypatch.context() as later:
+            later.setattr("router.dispatch.stream.time", after(101))
+            with pytest.raises(UpstreamError, match="in time"):
+                await anext(relayed.stream)
         await relayed.stream.aclose()
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ import pytest
 from bench.fuzz import SEED, fuzz_streams
 from tests.fuzz.streams import fuzz_answer
 
-ANSWERS = 600
+ANSWERS = 400
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from bench.fuzz import SEED, fuzz_requests
 from tests.fuzz.judge import Reply, reply_problems, upstream_problems
 from tests.fuzz.mutations import CLIENT_SECRET, FuzzRequest, fuzz_request
 
-REQUESTS = 3_000
+REQUESTS = 2_000
 CHAT = FuzzRequest(0, "POST", "/v1/chat/completions", (), b"{}")
 HEADERS = {"x-request-id": "req_1", "content-type": "application/json"}
 OPENAI_ERROR = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"invalid_request"}}'

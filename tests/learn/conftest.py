@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.narrow import encoder, predictor
+
+__all__ = ["encoder", "predictor"]
+
 Rows = Iterable[Iterable[Any]]
 Write = Callable[..., Path]
 

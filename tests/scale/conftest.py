@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.narrow import encoder, predictor
+
+__all__ = ["encoder", "predictor"]
+
 ROOT = Path(__file__).resolve().parents[2]
 _TRIES = 3
 

@@ -40,7 +40,7 @@ from tests.gateway.servers import wait_for
 ASKS = FixedGate(0.99)
 PROMPT = "Answer the questions below:\n1. What is the capital of France?\n2. What is 6 times 7?"
 _CONFIG = GatewayConfig(
-    timeouts=Timeouts(connect_s=2, first_token_s=0.4, idle_s=0.4, total_s=6),  # type: ignore[arg-type]
+    timeouts=Timeouts(connect_s=2, first_token_s=0.2, idle_s=0.2, total_s=6),  # type: ignore[arg-type]
     retries=0,
     cooldown=Cooldown(failures=1_000_000),
     retry_budget=RetryLimits(share=1.0, least=1_000_000),

@@ -18,7 +18,7 @@ from router.learn.evaluation.report import Report
 from router.perceive.text.encoder import Encoder, StaticEncoder
 from tests.conftest import ENCODER_FOLDER
 
-# Most read one report, which takes a quarter of a minute.
+# Most read one report, which takes seconds.
 pytestmark = pytest.mark.xdist_group("evaluate")
 # Training takes most of the time, in every fold again.
 OURS_ALONE = EvaluationSettings(folds=2, baselines="none", draws=0)
@@ -30,7 +30,7 @@ def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
     return evaluate(
         planted_set,
         encoder,
-        EvaluationSettings(draws=100, baselines="all", pair=("poet", "calculator"), prompt_map=True),
+        EvaluationSettings(folds=3, draws=100, baselines="all", pair=("poet", "calculator"), prompt_map=True),
     )
 
 
@@ -160,9 +160,7 @@ def test_a_model_that_was_never_run_is_ignored(planted_set: RoutingSet, encoder:
 def test_a_baseline_encoder_adds_a_line(planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path) -> None:
     other = StaticEncoder.load(ENCODER_FOLDER)
     other.name = "other"
-    report = evaluate(
-        planted_set, encoder, EvaluationSettings(draws=0), baseline_encoder=lambda: other, cache=tmp_path / "cache"
-    )
+    report = evaluate(planted_set, encoder, WITHOUT_INTERVALS, baseline_encoder=lambda: other, cache=tmp_path / "cache")
     assert any("other" in method.method for method in report.methods)
     assert list((tmp_path / "cache").iterdir())
 
@@ -171,7 +169,7 @@ def test_a_baseline_without_its_extra_is_named_as_skipped(planted_set: RoutingSe
     def missing() -> Encoder:
         raise MissingExtraError("sentence-transformers", "train", "the baseline")
 
-    skipped = evaluate(planted_set, encoder, EvaluationSettings(draws=0), baseline_encoder=missing).skipped
+    skipped = evaluate(planted_set, encoder, WITHOUT_INTERVALS, baseline_encoder=missing).skipped
     assert any("pip install 'pulvinar[train]'" in reason for reason in skipped)
 
 
@@ -187,7 +185,7 @@ def test_every_baseline_and_control_is_in_the_full_report_or_named_as_skipped(re
 def test_the_report_lists_the_methods_that_a_short_run_skips(
     level: str, planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
-    short = evaluate(planted_set, encoder, EvaluationSettings(baselines=level, draws=0))
+    short = evaluate(planted_set, encoder, EvaluationSettings(folds=2, baselines=level, draws=0))
     run = {method.method.split(",")[0] for method in short.methods}
     for name in (*QUICK, *SLOW, SHUFFLED):
         assert (name in run) != any(reason.startswith(f"{name} (") for reason in short.skipped), name
@@ -238,7 +236,7 @@ def test_without_costs_the_report_states_it_and_has_no_cost_figures(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     bare = msgspec.structs.replace(planted_set, cost_usd=None)
-    report = evaluate(bare, encoder, EvaluationSettings(draws=0))
+    report = evaluate(bare, encoder, WITHOUT_INTERVALS)
     assert all((line.aiq, line.cost_99, line.curve) == (None, None, ()) for line in report.methods)
     assert any("AIQ" in reason and "no --prices" in reason for reason in report.skipped)
     assert "cheapest" not in {method.method for method in report.methods}
@@ -274,7 +272,7 @@ def test_a_pair_of_unknown_or_equal_models_is_an_error(
 
 
 def test_ablations_add_a_line_without_each_block_of_features(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    report = evaluate(planted_set, encoder, EvaluationSettings(ablations=True, baselines="none", draws=0))
+    report = evaluate(planted_set, encoder, msgspec.structs.replace(OURS_ALONE, ablations=True))
     whole, blind = line(report, OURS), line(report, f"{OURS} without embedding")
     assert f"{OURS} without surface features" in {method.method for method in report.methods}
     assert whole.brier != blind.brier
@@ -322,7 +320,7 @@ def test_by_model_the_report_has_numbers_of_probes_and_no_methods(
 def test_unknown_prompts_are_scored_beside_the_methods(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     unknown = UnknownPrompts("poems", planted_set.rows(np.arange(1, 120, 2)).prompts)
     sums = planted_set.rows(np.arange(0, 120, 2))
-    report = evaluate(sums, encoder, EvaluationSettings(baselines="none", draws=0), unknown=unknown)
+    report = evaluate(sums, encoder, OURS_ALONE, unknown=unknown)
     assert {(line.known, line.unknown) for line in report.novelty} == {("planted", "poems")}
 
 
@@ -355,8 +353,6 @@ def test_domains_have_measured_scores_forecasts_and_choices(report: Report, plan
 def test_few_prompts_and_holes_are_noted(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     scores = planted_set.scores.copy()
     scores[0, 0] = np.nan
-    notes = evaluate(
-        msgspec.structs.replace(planted_set, scores=scores), encoder, EvaluationSettings(draws=0, baselines="none")
-    ).notes
+    notes = evaluate(msgspec.structs.replace(planted_set, scores=scores), encoder, OURS_ALONE).notes
     assert any("only 120 prompts" in note for note in notes)
     assert any("0.3% of the outcomes are missing" in note for note in notes)

@@ -65,8 +65,9 @@ class Examinee:
         self.concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
-            # Long enough for concurrent calls to overlap.
-            await asyncio.sleep(max(self.delay_s, 0.005))
+            # Long enough for concurrent calls to overlap; not longer than the client stays.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(request.receive(), max(self.delay_s, 0.005))
         finally:
             self.concurrent -= 1
         if self.statuses or (self.fails_after is not None and number > self.fails_after):

@@ -54,7 +54,7 @@ def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
         planted_set.rows(np.arange(0, 110)),
         UnknownPrompts("late", planted_set.rows(np.arange(110, 120)).prompts),
     )
-    return evaluate(sums, encoder, EvaluationSettings(draws=50, prompt_map=True), unknown=poems)
+    return evaluate(sums, encoder, EvaluationSettings(folds=3, draws=50, prompt_map=True), unknown=poems)
 
 
 def read(text: str) -> Reader:

@@ -18,7 +18,7 @@ LINE = BottomLine("big", 1697, 0.71, 0.71, -0.01, 0.01, single_usd_per_1000=0.69
 
 @pytest.fixture(scope="module")
 def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
-    return evaluate(planted_set, encoder, EvaluationSettings(baselines="none", draws=50))
+    return evaluate(planted_set, encoder, EvaluationSettings(folds=2, baselines="none", draws=50))
 
 
 def first(report: Report, **changes: Any) -> str:

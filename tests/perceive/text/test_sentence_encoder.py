@@ -9,7 +9,8 @@ import pytest
 from router.errors import ConfigurationError, MissingExtraError
 from router.perceive.text.sentence_encoder import SentenceEncoder
 
-slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+# In one process with the others that import torch, which takes seconds.
+slow = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.xdist_group("distil")]
 
 
 @pytest.fixture(scope="module")
