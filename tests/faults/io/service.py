@@ -36,7 +36,7 @@ def prepared(folder: Path, upstream: Upstream, library: Path) -> tuple[Start, Sh
     """A gateway with one priced card and one key with a budget and a rate, and the shim that controls it."""
     # Every request connects anew, so that connecting can fail.
     card = fault_card("ok", upstream.url, "closes-after-each", price=1000.0)
-    start = route_serve(folder, [card], arguments=("--drain", "0"))
+    start = route_serve(folder, [card])
     entry = f"  - id: ci\n    hash: {hash_of(CLIENT_KEY)}\n    rpm: 100000\n    budget_usd_per_day: 1000000$\n"
     (folder / "keys.yaml").write_text(f"keys:\n{entry}", encoding="utf-8")
     shim = Shim(library, folder, folder.with_name(f"{folder.name}.control"))
