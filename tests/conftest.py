@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +71,16 @@ _ONE_OF = 3
 def pytest_configure(config: pytest.Config) -> None:
     # The groups of a parallel run start in the order of the tests, and not those with the most tests first.
     config.option.loadscopereorder = False
-    # Until the tests are collected, next to nothing is garbage.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    # Next to nothing of what is imported and collected is garbage.
     gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 # Before pytest-xdist reads the groups.
@@ -94,7 +102,6 @@ def pytest_collection_finish() -> None:
     # Modules and tests live as long as the process; no collection of garbage needs to go through them again.
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:
