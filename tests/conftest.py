@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from router.learn.data import Prompt, RoutingSet
-from router.learn.training.train import train
-from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
 from tests import groups, postgres
 from tests.process_state import no_test_changes_the_process, one_tls_context
 
+if TYPE_CHECKING:
+    from router.perceive.predictor import Predictor
+
 __all__ = ["no_test_changes_the_process", "one_tls_context"]
 
+# With this package jsonschema compiles 39 grammars at its import, for formats that no schema here has.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # "not installed"
 # A deadline would be a timed test, and so would the check that examples are drawn fast enough.
 settings.register_profile("pulvinar", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pulvinar")
@@ -66,6 +71,16 @@ _ONE_OF = 3
 def pytest_configure(config: pytest.Config) -> None:
     # The groups of a parallel run start in the order of the tests, and not those with the most tests first.
     config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    # Next to nothing of what is imported and collected is garbage.
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 # Before pytest-xdist reads the groups.
@@ -130,6 +145,9 @@ def planted_set() -> RoutingSet:
 @pytest.fixture(scope="session")
 def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
     """A predictor trained on the planted set."""
+    # It needs scikit-learn, which takes a second to import.
+    from router.learn.training.train import train
+
     return train([planted_set], encoder)
 
 

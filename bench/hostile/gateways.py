@@ -53,7 +53,7 @@ def pulvinar(scratch: Path, upstream: int, attack: Attack) -> Contender:
             # Called through litellm, which fetched the URLs of images in some releases.
             _card(FETCHING, url, 1.0, provider="anthropic", modalities=("text", "image", "pdf")),
         ]
-    arguments: tuple[str, ...] = ("--workers", str(attack.workers), "--drain", "0")
+    arguments: tuple[str, ...] = ("--workers", str(attack.workers))
     if attack.state_url:
         arguments += ("--state", attack.state_url)
     start = route_serve(scratch, cards, {"open_metrics": True, **attack.settings}, arguments)

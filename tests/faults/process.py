@@ -34,13 +34,16 @@ def route_serve(
     settings_document: Mapping[str, Any] | None = None,
     arguments: Iterable[str] = (),
 ) -> Start:
-    """The command that serves `cards` and writes only into `folder`. `settings_document` becomes its gateway.yaml."""
+    """The command that serves `cards` and writes only into `folder`. `settings_document` becomes its gateway.yaml.
+
+    It stops at once, where `arguments` do not say otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     gateway = folder / "gateway.yaml"
     if settings_document is not None:
         gateway.write_text(json.dumps(settings_document), encoding="utf-8")
-    command = [sys.executable, str(_ROOT / "cli.py"), "serve", "--port", str(port)]
+    command = [sys.executable, str(_ROOT / "cli.py"), "serve", "--port", str(port), "--drain", "0"]
     command += ["--cards", str(write_cards(folder / "cards", cards))]
     command += ["--policies", str(settings.shipped_policies_folder())]
     environment = {

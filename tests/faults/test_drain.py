@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts processe
 @pytest.fixture
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[str, Server]]:
     cards = [fault_card(name, upstream.url, name) for name in ("ok", "pauses")]
-    with served(route_serve(tmp_path, cards)) as running:
+    with served(route_serve(tmp_path, cards, arguments=("--drain", "2"))) as running:
         yield running
 
 

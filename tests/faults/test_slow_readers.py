@@ -30,7 +30,7 @@ SLOTS = 4
 def gateway(folder: Path, upstream: Upstream, **timeouts: str) -> Iterator[tuple[str, Server]]:
     cards = [fault_card(name, upstream.url, name) for name in ("ok", "long-stream", "long-body")]
     settings: dict[str, Any] = {"max_concurrency": SLOTS, "shares": {"card": 1}, "queue": {"wait": "200ms"}}
-    with served(route_serve(folder, cards, {**settings, "timeouts": timeouts}, ("--drain", "0"))) as running:
+    with served(route_serve(folder, cards, {**settings, "timeouts": timeouts})) as running:
         yield running
 
 
@@ -68,7 +68,7 @@ def test_clients_that_do_not_read_lose_their_slots(upstream: Upstream, tmp_path:
 def test_a_client_that_does_not_read_does_not_keep_the_process(
     upstream: Upstream, tmp_path: Path, card: str, stream: bool
 ) -> None:
-    with gateway(tmp_path, upstream, total="6s") as (url, server), silent_clients(url, card, stream):
+    with gateway(tmp_path, upstream, total="3s") as (url, server), silent_clients(url, card, stream):
         assert wait_for(lambda: status(url) == 503, 10)
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: has_ended(server.pid), 20)

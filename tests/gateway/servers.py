@@ -164,6 +164,8 @@ class _ShortSleeps:
 
 
 uvicorn.server.asyncio = _ShortSleeps()  # type: ignore[attr-defined,assignment]
+# A test is over when it stops its server; requests that it left in progress are aborted after so long.
+_GRACE_S = 0.2
 
 
 @contextlib.contextmanager
@@ -171,8 +173,8 @@ def served(app: ASGIApp, connections: Connections | None = None) -> Iterator[str
     """Serve `app` on a loopback port with the gateway's server settings; the value is its URL."""
     listener = listen("127.0.0.1", 0)
     ready = threading.Event()
-    server = _PromptServer(app, listener, Hooks(on_ready=ready.set), connections)
-    server.config.timeout_graceful_shutdown = 1
+    hooks = Hooks(on_ready=ready.set, grace_s=lambda: _GRACE_S)
+    server = _PromptServer(app, listener, hooks, connections)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -62,7 +62,7 @@ def test_a_process_ends_after_the_total_timeout_even_if_a_client_does_not_read(
 ) -> None:
     card = fault_card("endless", upstream.url, "endless")
     with (
-        served(route_serve(tmp_path, [card], _SETTINGS, ("--drain", "0"))) as (url, server),
+        served(route_serve(tmp_path, [card], _SETTINGS)) as (url, server),
         httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
         client.stream("POST", "/v1/chat/completions", json={"model": "endless", "stream": True, **_BODY}) as response,
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.clients.docs_pages import FOLDER, adapted, page_blocks
@@ -11,6 +13,14 @@ from tests.clients.upstream import Upstream
 
 pytestmark = pytest.mark.slow
 
+MODELS = ("open-model", "claude", "auto")
+_RUN_EACH = """
+import json, sys
+
+for model, code in json.loads(sys.argv[1]).items():
+    print("model:", model)
+    exec(compile(code, model, "exec"), {"__name__": "__main__"})
+"""
 _WITH_RETRY = """
 from typing import Annotated
 from pydantic import AfterValidator
@@ -20,7 +30,7 @@ attempts = []
 def second(name: str) -> str:
     attempts.append(name)
     if len(attempts) == 1:
-        raise ValueError("not on the first attempt")
+        raise ValueError("not on the first attempt of auto")
     return name
 
 class Careful(BaseModel):
@@ -30,38 +40,42 @@ print("retried:", client.create(model="auto", max_tokens=500, response_model=Car
 """
 
 
-def output_of(page: str, gateway: str, model: str, place: Workplace, more: str = "") -> list[str]:
-    """The lines that the page's code prints, with `more` at its end."""
+def outputs_of(page: str, gateway: str, place: Workplace, more: str = "") -> dict[str, list[str]]:
+    """The lines that the page's code prints with each model, with `more` at its end.
+
+    One process runs it for all of them, since importing these libraries takes seconds.
+    """
     code = "\n".join([*page_blocks(FOLDER / f"{page}.md", "python"), more])
-    return place.run([python_of(page), "-c", adapted(code, gateway, model)], {}).splitlines()
-
-
-every_model = pytest.mark.parametrize("model", ["open-model", "claude", "auto"])
+    each = {model: adapted(code, gateway, model) for model in MODELS}
+    _, *parts = place.run([python_of(page), "-c", _RUN_EACH, json.dumps(each)], {}).split("model: ")
+    return {lines[0]: lines[1:] for lines in map(str.splitlines, parts)}
 
 
 @pytest.mark.xdist_group("instructor")
-@every_model
 def test_instructor_fills_a_model_whole_in_parts_and_again_after_an_error(
-    model: str, gateway: str, upstream: Upstream, workplace: Workplace
+    gateway: str, upstream: Upstream, workplace: Workplace
 ) -> None:
-    *lines, retried = output_of("instructor", gateway, model, workplace, _WITH_RETRY)
+    outputs = outputs_of("instructor", gateway, workplace, _WITH_RETRY)
+    assert [*outputs] == [*MODELS]
     filled = "name='Oslo' country='Oslo'"
-    assert lines[0] == f"one: {filled}"
-    assert lines[-2] == f"part: {filled}"
-    assert lines[-1] == f"anthropic: {filled}"
-    assert len(lines) > 4
-    assert retried == "retried: name='Oslo' 2"
-    # The error reached the model as the tool's result.
-    assert "not on the first attempt" in str(upstream.last.body)
+    for model, (*lines, retried) in outputs.items():
+        assert lines[0] == f"one: {filled}", model
+        assert lines[-2] == f"part: {filled}", model
+        assert lines[-1] == f"anthropic: {filled}", model
+        assert len(lines) > 4, model
+        assert retried == "retried: name='Oslo' 2", model
+        # The error reached the model as the tool's result.
+        assert any(f"not on the first attempt of {model}" in str(seen.body) for seen in upstream.seen), model
 
 
 @pytest.mark.xdist_group("pydantic-ai")
-@every_model
-def test_pydantic_ai_runs_a_tool_in_every_protocol(model: str, gateway: str, workplace: Workplace) -> None:
-    lines = output_of("pydantic-ai", gateway, model, workplace)
-    pieces = [line.removeprefix("piece: ") for line in lines if line.startswith("piece: ")]
-    answers = [line for line in lines if not line.startswith("piece: ")]
+def test_pydantic_ai_runs_a_tool_in_every_protocol(gateway: str, workplace: Workplace) -> None:
+    outputs = outputs_of("pydantic-ai", gateway, workplace)
+    assert [*outputs] == [*MODELS]
     text = "The tools returned: Oslo is sunny"
-    assert answers == [f"{protocol}: {text}" for protocol in ("chat", "responses", "messages")]
-    assert "".join(pieces).replace("\n", "") == text
-    assert len(pieces) > 1
+    for model, lines in outputs.items():
+        pieces = [line.removeprefix("piece: ") for line in lines if line.startswith("piece: ")]
+        answers = [line for line in lines if not line.startswith("piece: ")]
+        assert answers == [f"{protocol}: {text}" for protocol in ("chat", "responses", "messages")], model
+        assert "".join(pieces).replace("\n", "") == text, model
+        assert len(pieces) > 1, model

@@ -61,6 +61,7 @@ def serve_through(upstream: Upstream, folder: Path, library: Path, chosen: Itera
             assert service.is_healthy(), case
             service.excuse_dropped()
             assert wait_for(lambda: service.ask().status == 200, 10), case
+        service.excuse_dropped()
         check_the_end(service, "all cases")
 
 

@@ -39,7 +39,7 @@ def serving(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     command = [*prefix, sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
-    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0.5", *options]
+    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0", *options]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_until_it_responds(f"http://127.0.0.1:{port}", process)

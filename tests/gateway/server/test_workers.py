@@ -22,7 +22,7 @@ from tests.gateway.servers import wait_for
 
 ROOT = Path(__file__).parents[3]
 MIN_UPTIME_S = 0.5
-SLOW_START_S = 0.5
+SLOW_START_S = 0.2
 # Small, so that these tests are quick; `route serve` has SHARED.
 FORKS_FROM = "router.gateway.server.server"
 
