@@ -1,4 +1,5 @@
-"""Routing quality of the predictor: `python -m bench.quality [--data DIR] [--out FILE] [--baselines LEVEL] [SET …]`.
+"""Routing quality of the predictor: `python -m bench.quality [--data DIR] [--out FILE] [--baselines LEVEL] [--times]
+[SET …]`.
 
 For each routing data set, by folds and by domain, the report of `route eval` with the baselines on the same folds;
 then means over the sets, and how often ours is better, level or worse.
@@ -12,12 +13,13 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.forked import Forked
@@ -26,13 +28,15 @@ from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
 from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
-from router.learn.engine import LOCAL, Engine
+from router.learn.engine import LOCAL, Arrays, Engine
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.methods import OURS
 from router.learn.evaluation.report import Report
+from router.learn.progress import MIN_ITEMS
 from router.loading import load_encoder
 from router.perceive.text.encoder import Encoder
 
+T = TypeVar("T")
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
 PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
 
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="sets, or folds of one set, at a time"
     )
+    parser.add_argument("--times", action="store_true", help="print the CPU time of each method after the report")
     parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -64,7 +69,10 @@ def main() -> None:
             reports[protocol].append(trial.report)
             cpu_s += trial.cpu_s
             print_report(trial.report)
-            print(f"({trial.wall_s:.0f} s, {trial.cpu_s:.0f} s of CPU)\n", flush=True)
+            print(f"({trial.wall_s:.0f} s, {trial.cpu_s:.0f} s of CPU)")
+            if arguments.times:
+                _print_times(trial)
+            print(flush=True)
         if arguments.out is not None:
             # After each set, so that an interrupted run leaves its results.
             arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
@@ -75,11 +83,44 @@ def main() -> None:
 
 
 class Trial(NamedTuple):
-    """A set evaluated with one protocol: the report, None where the set has no domains to leave out, and the time."""
+    """A set evaluated with one protocol: the report, None where the set has no domains to leave out, and the time;
+    `cpu_s_of` is the CPU time of each method on all folds.
+    """
 
     report: Report | None
     wall_s: float
     cpu_s: float
+    cpu_s_of: Mapping[str, float] = {}
+
+
+class Timed:
+    """An engine that runs units on another one, and adds up in `cpu_s_of` the CPU time of what each description names
+    after the name of the set.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.cpu_s_of: dict[str, float] = {}
+
+    def map(
+        self,
+        unit: Callable[[T], Arrays],
+        items: Sequence[T],
+        description: str,
+        min_items: int = MIN_ITEMS,
+        noun: str = "",
+    ) -> Iterator[Arrays]:
+        """See `Engine.map`."""
+
+        def timed(item: T) -> Arrays:
+            start = time.process_time()
+            result = unit(item)
+            return (*result, np.array(time.process_time() - start))
+
+        name = description.partition(", ")[2] or description
+        for *result, used in self._engine.map(timed, items, description, min_items, noun):
+            self.cpu_s_of[name] = self.cpu_s_of.get(name, 0.0) + float(used)
+            yield tuple(result)
 
 
 def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[dict[str, Trial]]:
@@ -125,6 +166,7 @@ def _evaluate(name: str, arguments: argparse.Namespace, engine: Engine = LOCAL) 
             trials[protocol] = Trial(None, 0.0, 0.0)
             continue
         wall_s, cpu_s = time.monotonic(), _cpu_s()
+        timed = Timed(engine)
         report = evaluate(
             data,
             _encoder(settings.STATIC_ENCODER),
@@ -137,9 +179,9 @@ def _evaluate(name: str, arguments: argparse.Namespace, engine: Engine = LOCAL) 
             baseline_encoder=None if arguments.baseline == "none" else functools.partial(_encoder, arguments.baseline),
             cache=settings.cache_folder() / "embeddings",
             prices=prices,
-            engine=engine,
+            engine=timed,
         )
-        trials[protocol] = Trial(report, time.monotonic() - wall_s, _cpu_s() - cpu_s)
+        trials[protocol] = Trial(report, time.monotonic() - wall_s, _cpu_s() - cpu_s, timed.cpu_s_of)
     return trials
 
 
@@ -164,6 +206,14 @@ def _sets_in(folder: Path) -> list[str]:
 
 def _domains(data: RoutingSet) -> int:
     return len(set(data.domains))
+
+
+def _print_times(trial: Trial) -> None:
+    """Print the CPU time of each method, then the rest: loading an encoder, its embeddings, and the intervals."""
+    rest = trial.cpu_s - sum(trial.cpu_s_of.values())
+    times = {**trial.cpu_s_of, "embeddings, intervals and the rest": rest}
+    for name, cpu_s in sorted(times.items(), key=lambda item: -item[1]):
+        print(f"{cpu_s:8.1f} s of CPU  {name}")
 
 
 def _print_means(protocol: str, reports: Sequence[Report]) -> None:

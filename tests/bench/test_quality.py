@@ -35,6 +35,13 @@ def test_sets_evaluated_at_a_time_have_the_reports_of_one_after_the_other(tmp_pa
     assert larger.prompts > smaller.prompts
 
 
+def test_every_method_has_its_cpu_time(tmp_path: Path) -> None:
+    write_set(tmp_path / "one", 40, 2, seed=0)
+    for processes in (1, 2):
+        (trials,) = _evaluated(["one"], arguments(tmp_path, processes))
+        assert trials["folds"].cpu_s_of["pulvinar"] > 0
+
+
 def test_the_error_of_a_set_names_its_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_set(tmp_path / name, 30, 2, seed=0)

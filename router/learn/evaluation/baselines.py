@@ -219,21 +219,33 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[float, list[Floats]]:
         """The least validation loss, and the weights with it."""
         rng = np.random.default_rng(self.random_state)
-        weights = self._initial_weights(rng, standard.shape[1], _means(y[train]))
-        first = [np.zeros_like(layer) for layer in weights]
-        second = [np.zeros_like(layer) for layer in weights]
+        initial = self._initial_weights(rng, standard.shape[1], _means(y[train]))
+        # All layers in one array, of which each layer is a view, so that a step of Adam is a few operations in place.
+        flat = np.concatenate([layer.ravel() for layer in initial])
+        weights = _views(flat, initial)
+        gradient, first, second, change = (np.zeros_like(flat) for _ in range(4))
+        gradients = _views(gradient, initial)
+        # Offsets are the models' means and are not shrunk.
+        shrunk = flat[initial[0].size :]
         known, targets = ~np.isnan(y), np.nan_to_num(y).astype(np.float32)
         best, best_weights, checks_without_gain = np.inf, [layer.copy() for layer in weights], 0
         for step, rows in enumerate(_batches(train, self.batch, self.steps, rng), start=1):
-            gradients = self._gradients(weights, standard[rows], targets[rows], known[rows])
+            self._gradients(weights, standard[rows], targets[rows], known[rows], gradients)
             size = np.float32(self.rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step))
-            for layer, gradient in enumerate(gradients):
-                first[layer] += np.float32(0.1) * (gradient - first[layer])
-                second[layer] += np.float32(0.001) * (gradient * gradient - second[layer])
-                # Offsets are the models' means and are not shrunk.
-                if layer > 0:
-                    weights[layer] *= np.float32(1 - self.rate * penalty)
-                weights[layer] -= size * first[layer] / (np.sqrt(second[layer]) + np.float32(1e-8))
+            np.subtract(gradient, first, out=change)
+            change *= np.float32(0.1)
+            first += change
+            np.square(gradient, out=change)
+            change -= second
+            change *= np.float32(0.001)
+            second += change
+            shrunk *= np.float32(1 - self.rate * penalty)
+            # The gradient is not needed any more.
+            np.sqrt(second, out=gradient)
+            gradient += np.float32(1e-8)
+            np.multiply(size, first, out=change)
+            change /= gradient
+            flat -= change
             if step % _STEPS_PER_VALIDATION:
                 continue
             loss = brier(y[validation], self._forward(weights, standard[validation])[0])
@@ -260,19 +272,29 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
             hidden = standard @ weights[2]
             if self.activation == "relu":
                 hidden = np.maximum(hidden, 0)
-        logits = np.clip(hidden @ weights[1] + weights[0], -15, 15)
-        return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32), hidden
+        values = hidden @ weights[1]
+        values += weights[0]
+        np.clip(values, -15, 15, out=values)
+        # The logistic function.
+        np.negative(values, out=values)
+        np.exp(values, out=values)
+        values += 1
+        return np.divide(1, values, out=values), hidden
 
-    def _gradients(self, weights: list[Floats], standard: Floats, targets: Floats, known: Any) -> list[Floats]:
+    def _gradients(
+        self, weights: list[Floats], standard: Floats, targets: Floats, known: Any, gradients: list[Floats]
+    ) -> None:
+        """Write the gradient of each layer into `gradients`."""
         forecast, hidden = self._forward(weights, standard)
-        error = np.where(known, forecast - targets, 0).astype(np.float32) / np.float32(len(standard))
-        gradients = [error.sum(axis=0), hidden.T @ error]
+        error = np.where(known, forecast - targets, np.float32(0))
+        error /= np.float32(len(standard))
+        np.sum(error, axis=0, out=gradients[0])
+        np.matmul(hidden.T, error, out=gradients[1])
         if self.hidden:
             back = error @ weights[1].T
             if self.activation == "relu":
                 back = np.where(hidden > 0, back, np.float32(0))
-            gradients.append(standard.T @ back)
-        return gradients
+            np.matmul(standard.T, back, out=gradients[2])
 
 
 QUICK: Mapping[str, Callable[[int], BaseEstimator]] = {
@@ -308,6 +330,12 @@ def _means(y: Table) -> Doubles:
     total = np.where(known, y, 0.0).sum(axis=0, dtype=np.float64)
     overall = total.sum() / count.sum() if count.any() else _UNKNOWN_SCORE
     return np.where(count > 0, total / np.maximum(count, 1), overall)
+
+
+def _views(flat: Floats, layers: list[Floats]) -> list[Floats]:
+    """Views of consecutive parts of `flat` with the shapes of `layers`."""
+    ends = np.cumsum([layer.size for layer in layers])
+    return [part.reshape(layer.shape) for part, layer in zip(np.split(flat, ends[:-1]), layers, strict=True)]
 
 
 def _batches(rows: Indices, size: int, steps: int, rng: np.random.Generator) -> Iterator[Indices]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from router.learn.evaluation.cost_quality import (
     CostAxis,
+    Sweep,
     aiq,
     cost_axis,
     cost_to_keep,
@@ -79,10 +80,11 @@ def compare(
     lines: list[Quality] = []
     ours: dict[str, Doubles] | None = None
     for method in tracked(methods, "comparing", min_items=2, noun="method"):
-        draws_of = _draws(method, scores, axis, pair, weights)
+        swept = None if axis is None or not method.priced else sweep(axis, scores, method.choice_values)
+        draws_of = _draws(method, scores, axis, swept, pair, weights)
         if ours is None:
             ours = draws_of
-        line = _line(method, draws_of, ours if lines else None, scores, axis)
+        line = _line(method, draws_of, ours if lines else None, axis, swept)
         if folds is not None and method.forecasts:
             line = msgspec.structs.replace(line, auc_within=auc_within(scores, method.values, folds))
         lines.append(line)
@@ -100,15 +102,20 @@ def difference(ours: Doubles, theirs: Doubles) -> Difference | None:
 
 
 def _draws(
-    method: MethodScores, scores: Table, axis: CostAxis | None, pair: tuple[int, int] | None, weights: Doubles
+    method: MethodScores,
+    scores: Table,
+    axis: CostAxis | None,
+    swept: Sweep | None,
+    pair: tuple[int, int] | None,
+    weights: Doubles,
 ) -> dict[str, Doubles]:
     """Every figure that has draws, `(1 + draws,)`: the first is that of the prompts themselves."""
     draws_of = metrics(contributions(scores, method.values, method.choice_values, forecasts=method.forecasts), weights)
-    if axis is not None and method.priced:
-        draws_of["aiq"] = aiq(axis, sweep(axis, scores, method.choice_values), weights)
+    if axis is not None and swept is not None:
+        draws_of["aiq"] = aiq(axis, swept, weights)
     if pair is not None:
-        swept = pair_sweep(scores, method.choice_values, *pair)
-        draws_of |= {} if swept is None else pair_metrics(swept, weights)
+        of_pair = pair_sweep(scores, method.choice_values, *pair)
+        draws_of |= {} if of_pair is None else pair_metrics(of_pair, weights)
     return draws_of
 
 
@@ -116,8 +123,8 @@ def _line(
     method: MethodScores,
     draws_of: dict[str, Doubles],
     ours: dict[str, Doubles] | None,
-    scores: Table,
     axis: CostAxis | None,
+    swept: Sweep | None,
 ) -> Quality:
     values = {figure: float(draws[0]) for figure, draws in draws_of.items() if not np.isnan(draws[0])}
     intervals = {}
@@ -136,8 +143,7 @@ def _line(
                 differences[figure] = minus_ours
     costs: dict[str, float | None] = {}
     points: tuple[tuple[float, float], ...] = ()
-    if axis is not None and method.priced:
-        swept = sweep(axis, scores, method.choice_values)
+    if axis is not None and swept is not None:
         costs = {f"cost_{share}": cost_to_keep(axis, swept, share / 100) for share in (95, 99, 100)}
         points = curve(axis, swept)
     return msgspec.convert(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from router.errors import ConfigurationError, MissingExtraError
 from router.types import Floats
 
 _BUNDLED = "all-MiniLM-L6-v2"
+_BATCH = 8
+"""Texts that the model reads at a time: on a CPU, the activations of more do not fit into its cache."""
+
+_TOKENIZED = 512
 
 
 class SentenceEncoder:
@@ -30,14 +34,36 @@ class SentenceEncoder:
         self.fingerprint = weights.hexdigest()[:16]
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        """See `Encoder.encode`."""
-        progress = len(texts) > 200 and sys.stderr.isatty()
-        vectors = self._model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=progress)
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        """See `Encoder.encode`. Texts that begin alike, further than the model reads, are read once."""
+        first: dict[object, int] = {}
+        rows = [first.setdefault(seen, len(first)) for seen in self._as_read(texts)]
+        distinct: list[str] = [""] * len(first)
+        for row, text in zip(rows, texts, strict=True):
+            distinct[row] = text
+        progress = len(distinct) > 200 and sys.stderr.isatty()
+        vectors = self._model.encode(distinct, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=progress)
+        return np.ascontiguousarray(vectors[rows], dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
         """Estimate of a quarter of the characters; see `Encoder.count_tokens`."""
         return max(1, -(-len(text) // 4))
+
+    def _as_read(self, texts: Sequence[str]) -> Iterator[object]:
+        """What the model reads of each text: its tokens, without those that are cut off; the text itself where the
+        model has no such tokens.
+        """
+        if len(texts) < 2:
+            yield from texts
+            return
+        for start in range(0, len(texts), _TOKENIZED):
+            batch = list(texts[start : start + _TOKENIZED])
+            read = self._model.preprocess(batch)
+            ids, mask = read.get("input_ids"), read.get("attention_mask")
+            if ids is None or mask is None:
+                yield from batch
+                continue
+            for tokens, present in zip(ids.numpy(), mask.numpy(), strict=True):
+                yield tokens[present > 0].tobytes()
 
 
 def _load(name: str) -> Any:

@@ -32,6 +32,16 @@ class TestTheBundledModel:
         a, b, c = sentence_encoder.encode(["a cat on a mat", "a kitten on a rug", "quarterly revenue grew"])
         assert a @ b > a @ c + 0.2
 
+    def test_texts_that_differ_only_in_what_is_cut_off_have_the_same_vector(
+        self, sentence_encoder: SentenceEncoder
+    ) -> None:
+        long = "word " * 300
+        texts = ["other", f"{long}one", "short", f"{long}two", "other"]
+        vectors = sentence_encoder.encode(texts)
+        np.testing.assert_array_equal(vectors[[1, 4]], vectors[[3, 0]])
+        alone = np.concatenate([sentence_encoder.encode([text]) for text in texts])
+        np.testing.assert_allclose(vectors, alone, atol=1e-6)
+
     def test_the_fingerprint_is_the_same_every_time(self, sentence_encoder: SentenceEncoder) -> None:
         second = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")
         assert second.fingerprint == sentence_encoder.fingerprint
