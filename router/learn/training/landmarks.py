@@ -65,26 +65,38 @@ def with_topic_statistics(parameters: SkillParameters, vectors: Floats, cosines:
     plain = replace_arrays(parameters, similarity_center=np.zeros(1), similarity_scale=np.ones(1))
     similarities = SkillProjector(plain).similarity(cosines)
     topics = topics_of(vectors, parameters).astype(np.float64)
-    values, directions = np.linalg.eigh(topics.T @ topics / len(topics))
+    parameters = replace_arrays(
+        with_topic_axes(parameters, topics.T @ topics / len(topics)),
+        similarity_center=similarities.mean(axis=0),
+        similarity_scale=np.maximum(similarities.std(axis=0), 1e-6),
+    )
+    nearest, distance = cosines.max(axis=1), SkillProjector(parameters).distance(vectors)
+    parameters = with_ood_score(parameters, distance, nearest)
+    scores = SkillProjector(parameters).ood_score(distance, nearest)
+    return replace_arrays(parameters, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
+
+
+def with_topic_axes(parameters: SkillParameters, second_moment: Doubles) -> SkillParameters:
+    """The parameters with the principal axes of topics of which `second_moment` `(embedded, embedded)` is the mean of
+    `t tᵀ`.
+    """
+    values, directions = np.linalg.eigh(second_moment)
     values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
     precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
     count = min(_MAX_DIRECTIONS, len(values) - 1)
     # Weighted by the variance along each direction, so that the mean distance of the training prompts is that of a sum
     # over all directions.
     rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
-    parameters = replace_arrays(
-        parameters,
-        similarity_center=similarities.mean(axis=0),
-        similarity_scale=np.maximum(similarities.std(axis=0), 1e-6),
-        directions=directions[:count],
-        precision=np.append(precision[:count], rest),
-    )
-    nearest, distance = cosines.max(axis=1), SkillProjector(parameters).distance(vectors)
+    return replace_arrays(parameters, directions=directions[:count], precision=np.append(precision[:count], rest))
+
+
+def with_ood_score(parameters: SkillParameters, distance: Doubles, nearest: Doubles) -> SkillParameters:
+    """The parameters with an OOD score in which distances and nearest cosines like these count equally and whose mean
+    is zero.
+    """
     of_distance, of_cosine = (1.0 / max(float(values.std()), 1e-6) for values in (distance, nearest))
     intercept = nearest.mean() * of_cosine - distance.mean() * of_distance
-    parameters = replace_arrays(parameters, ood_score=np.array([intercept, of_distance, -of_cosine]))
-    scores = SkillProjector(parameters).ood_score(distance, nearest)
-    return replace_arrays(parameters, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
+    return replace_arrays(parameters, ood_score=np.array([intercept, of_distance, -of_cosine]))
 
 
 def select_landmarks(parameters: SkillParameters, selected: Indices) -> SkillParameters:
