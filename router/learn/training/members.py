@@ -11,10 +11,19 @@ from msgspec import Struct
 from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold, KFold
 
-from router.learn.training.landmarks import select_landmarks, spherical_k_means, with_ood_score, with_topic_axes
+from router.learn.training.landmarks import (
+    distances,
+    features_of,
+    select_landmarks,
+    softmax,
+    spherical_k_means,
+    standardise_without,
+    standardised,
+    with_ood_score,
+    with_topic_axes,
+)
 from router.learn.training.outcome_table import MIN_ROWS, OutcomeTable
-from router.learn.training.regressors import distances, features_of, softmax, standardise_without, standardised
-from router.learn.training.ridge import ALPHAS, BLOCK, Moments, chosen_alphas, ridge
+from router.learn.training.ridge import ALPHAS, BLOCK, Moments, Rows, chosen_alphas, ridge
 from router.perceive.skills import SkillParameters, SkillProjector, topics_of
 from router.types import Doubles, Floats, Indices, Mask
 
@@ -49,7 +58,7 @@ class MemberMoments(NamedTuple):
     groups: tuple[Moments, ...]
 
     @classmethod
-    def of(cls, features: Floats, table: OutcomeTable, rows: Indices) -> MemberMoments:
+    def of(cls, features: Rows, table: OutcomeTable, rows: Indices) -> MemberMoments:
         """The moments of these rows of the table, whose features are `features`.
 
         Rows that the same groups were run on are summed once, for the common part and for all these groups.

@@ -19,10 +19,9 @@ from router.learn.data.vectors import vectors_of
 from router.learn.engine import LOCAL, Engine
 from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
-from router.learn.training.landmarks import replace_arrays
+from router.learn.training.landmarks import features_of, replace_arrays
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
 from router.learn.training.reader import OtherWordings
-from router.learn.training.regressors import features_of
 from router.learn.training.rewording import WORDINGS, reworded
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
 from router.learn.training.skill_stack import SkillStack

@@ -6,10 +6,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.learn.training.landmarks import initial_parameters, select_landmarks, with_topic_statistics
+from router.learn.training.landmarks import (
+    distances,
+    features_of,
+    initial_parameters,
+    select_landmarks,
+    softmax,
+    standardise_without,
+    with_topic_statistics,
+)
 from router.learn.training.members import MemberMoments, members_of
 from router.learn.training.outcome_table import OutcomeTable
-from router.learn.training.regressors import distances, features_of, softmax, standardise_without
 from router.learn.training.ridge import Moments
 from router.perceive.skills import SkillParameters, SkillProjector, topics_of
 
@@ -60,8 +67,8 @@ def test_rows_summed_once_for_all_groups_give_the_sums_of_each_group(
         run = some[table.known[some][:, group].any(axis=1)]
         expected.append(Moments.of(features[run], table.targets(run, group)))
     for actual, reference in zip((moments.common, *moments.groups), expected, strict=True):
-        for left, right in zip(actual, reference, strict=True):
-            np.testing.assert_allclose(left, right, atol=1e-6)
+        for name in Moments._fields:
+            np.testing.assert_allclose(getattr(actual, name), getattr(reference, name), atol=1e-6)
 
 
 def test_members_use_columns_that_follow_one_another() -> None:
