@@ -1,28 +1,35 @@
-"""Time and memory of training: `python -m bench.training [--rows N] [--models M]`.
+"""Time and memory of training: `python -m bench.training [--rows N] [--models M] [--like SET] [--release]`.
 
 Writes a synthetic routing data set into a temporary folder: prompts of about sixty words on one subject, and models
-whose skills differ between subjects. Then runs `route train` on it in two separate processes: first with an empty cache
-of feature vectors, then with the vectors of the first run. The artifacts must be identical.
+whose skills differ between subjects; with `--like`, the prompts and outcomes of a real set, repeated, with a tenth of
+the words exchanged in each repetition. Then runs `route train` on it in two separate processes: first with an empty
+cache of feature vectors, then with the vectors of the first run. The artifacts must be identical. With `--release`,
+release 0.1.0 trains on the same rows, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import itertools
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from bench.release import ROOT, extract_release
 from router import settings
-from router.learn.data import Prompt
+from router.learn.data import Prompt, load_set
 from router.learn.data.vectors import vectors_of
 from router.perceive.text.encoder import StaticEncoder
 from router.types import Doubles
@@ -49,6 +56,7 @@ _ENDINGS = ("", "", "", "s", "ed", "ing", "er", "less", "able", "ness")
 _WORDS_A_PROMPT = 60
 _SHARE_OF_SUBJECT, _SHARE_OF_NUMBERS = 0.4, 0.03
 _SHARE_NOT_RUN = 0.1
+_WORDS_A_CHANGE = 10
 _BATCH_ROWS = 5_000
 _TIMED_PROMPTS = 5_000
 
@@ -59,30 +67,50 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--like", type=Path, metavar="SET", help="repeat the rows of this set")
+    parser.add_argument("--release", action="store_true", help="run release 0.1.0, too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.perf_counter()
-        write_set(folder / "set", arguments.rows, arguments.models, arguments.seed)
+        if arguments.like:
+            models = write_repeated(folder / "set", arguments.rows, arguments.like, arguments.seed)
+        else:
+            models = arguments.models
+            write_set(folder / "set", arguments.rows, models, arguments.seed)
         size = sum(file.stat().st_size for file in (folder / "set").iterdir()) / 1e6
         print(
-            f"{arguments.rows} prompts × {arguments.models} models, {size:.0f} MB, "
-            f"written in {time.perf_counter() - start:.0f} s"
+            f"{arguments.rows} prompts × {models} models, {size:.0f} MB, written in {time.perf_counter() - start:.0f} s"
         )
         print(f"feature vectors, one thread: {prompts_per_second(arguments.seed):.0f} prompts/s\n")
         print(f"{'':34s}{'wall s':>9s}{'CPU s':>9s}{'peak MB':>9s}", flush=True)
+        before = None
+        if arguments.release:
+            if not extract_release(folder / "release"):
+                raise SystemExit("the commit of release 0.1.0 is not in this clone")
+            before = train(folder, "release 0.1.0, empty cache", folder / "release", "cache-of-release")
         first = train(folder, "route train, empty cache")
         second = train(folder, "route train, cached vectors")
-        print(f"\nthe two artifacts are {'identical' if first == second else 'DIFFERENT'}")
+        print(f"\nthe two artifacts are {'identical' if first.sha256 == second.sha256 else 'DIFFERENT'}")
+        if before is not None:
+            print(f"CPU of release 0.1.0: {before.cpu_s / first.cpu_s:.2f} times")
 
 
-def train(folder: Path, name: str) -> str:
-    """Run `route train` on `folder/set`, print its time and memory, and return the hash of the artifact."""
+class Trained(NamedTuple):
+    """The CPU time of a training, and the hash of the artifact."""
+
+    cpu_s: float
+    sha256: str
+
+
+def train(folder: Path, name: str, root: Path = ROOT, cache: str = "cache") -> Trained:
+    """Run `route train` of the tree `root` on `folder/set`, and print its time and memory."""
     out = folder / "artifact"
-    environment = os.environ | {"PULVINAR_CACHE": str(folder / "cache")}
+    environment = os.environ | {"PULVINAR_CACHE": str(folder / cache), "PYTHONPATH": str(root)}
     start = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "cli.py", "train", str(folder / "set"), "--out", str(out)],
+        cwd=root,
         env=environment,
         stdout=subprocess.DEVNULL,
     )
@@ -91,11 +119,44 @@ def train(folder: Path, name: str) -> str:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{name}: exit code {child.returncode}")
-    wall = time.perf_counter() - start
+    wall, cpu = time.perf_counter() - start, used.ru_utime + used.ru_stime
     # Linux reports the peak in KiB, macOS in bytes.
     peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-    print(f"{name:34s}{wall:9.1f}{used.ru_utime + used.ru_stime:9.1f}{peak:9.0f}", flush=True)
-    return hashlib.sha256((out / "head.npz").read_bytes()).hexdigest()
+    print(f"{name:34s}{wall:9.1f}{cpu:9.1f}{peak:9.0f}", flush=True)
+    sha256 = hashlib.sha256((out / "head.npz").read_bytes()).hexdigest()
+    # Another version may not write over it.
+    shutil.rmtree(out)
+    return Trained(cpu, sha256)
+
+
+def write_repeated(folder: Path, rows: int, source: Path, seed: int) -> int:
+    """Write the rows of the set in `source` until there are `rows`; the number of its models. From the second time on a
+    tenth of the words of a prompt are words of other prompts.
+    """
+    data, rng = load_set(source), random.Random(seed)
+    vocabulary = sorted({word for prompt in data.prompts for turn in prompt.turns for word in turn.split()})
+    folder.mkdir(parents=True)
+    with (folder / "prompts.jsonl").open("wb") as prompts:
+        for number in range(rows):
+            prompt = data.prompts[number % len(data.prompts)]
+            *earlier, newest = prompt.turns
+            if number >= len(data.prompts):
+                words = newest.split(" ")
+                for place in rng.sample(range(len(words)), len(words) // _WORDS_A_CHANGE + 1):
+                    words[place] = rng.choice(vocabulary)
+                newest = " ".join(words)
+            messages = [{"role": "user", "content": turn} for turn in (*earlier, newest)]
+            row = {"prompt_id": f"p{number}", "messages": messages, "domain": prompt.domain}
+            prompts.write(msgspec.json.encode(row) + b"\n")
+    for name, table in (("scores", data.scores), ("output_tokens", data.output_tokens)):
+        if table is None:
+            continue
+        lines = [",".join("" if np.isnan(cell) else f"{cell:g}" for cell in row) for row in table]
+        with (folder / f"{name}.csv").open("w") as cells:
+            csv.writer(cells).writerow(["prompt_id", *data.models])
+            cells.writelines(f"p{number},{lines[number % len(lines)]}\n" for number in range(rows))
+    (folder / "meta.json").write_bytes(msgspec.json.encode({"name": "repeated", "licence": data.license}))
+    return len(data.models)
 
 
 def write_set(folder: Path, rows: int, models: int, seed: int) -> None:

@@ -6,19 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
 
 from msgspec import Struct
 
+from bench.release import ROOT, extract_release
 from router.errors import ConfigurationError
 
-RELEASE = "379a1537800de3957855368c9745cc6e273e6dc7"
-"""The commit of release 0.1.0."""
-
-ROOT = Path(__file__).parents[2]
 MOST_MB = 20.0
 _ROUNDS = 3
 # Runs in either version: everything used here exists in both.
@@ -64,11 +59,8 @@ def measure() -> tuple[Footprint, Footprint | None]:
     """This version and release 0.1.0, in turns, the best round of each; None where its commit is not here."""
     with tempfile.TemporaryDirectory() as folder:
         before = Path(folder)
-        archive = subprocess.run(["git", "-C", str(ROOT), "archive", RELEASE], check=False, capture_output=True)
-        if archive.returncode:
+        if not extract_release(before):
             return _best([_round(ROOT) for _ in range(_ROUNDS)]), None
-        with tarfile.open(fileobj=BytesIO(archive.stdout)) as stored:
-            stored.extractall(before, filter="data")
         rounds = [(_round(ROOT), _round(before)) for _ in range(_ROUNDS)]
         return _best([now for now, _ in rounds]), _best([then for _, then in rounds])
 

@@ -17,6 +17,7 @@ from router.types import Doubles, Floats
 
 _MAX_SUGGESTIONS = 2000
 _MAX_VALUE = 1e12
+_MAX_KNOWN = 4096
 
 
 def read_table(
@@ -29,8 +30,15 @@ def read_table(
     with open_text(file, "") as lines:
         columns, rows = _matched_rows(lines, file, prompts)
         values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
+        known: dict[str, float] = {}
         for line, row, cells in rows:
-            values[row] = _numbers(cells, file, line, columns, value_range)
+            # Most tables of scores have few different cells, and to look a cell up takes a seventh of parsing it.
+            try:
+                values[row] = list(map(known.__getitem__, cells))
+            except KeyError:
+                values[row] = numbers = _numbers(cells, file, line, columns, value_range)
+                if len(known) < _MAX_KNOWN:
+                    known |= zip(cells, numbers.tolist(), strict=True)
     return columns, values
 
 

@@ -1,4 +1,9 @@
-"""Fitting the part of the skill parameters that needs no outcomes: standardisation, landmarks and the OOD score."""
+"""The part of the skill parameters that needs no outcomes: standardisation, landmarks and the OOD score; and the
+features of the members that follow from it, of many prompts at once.
+
+Served forecasts are the same to the bit on every machine, which takes sums in a fixed order. Training needs no such
+sums: its features are those of `SkillProjector.features` up to rounding, in single precision.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,16 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from router.learn.training.outcome_table import MIN_ROWS
-from router.perceive.skills import SkillParameters, SkillProjector, levels, quantised, topics_of, unit_rows
+from router.perceive.skills import CLIP, SkillParameters, SkillProjector, levels, quantised, topics_of, unit_rows
 from router.types import Doubles, Floats, Indices
 
 _FIT_ROWS = 20_000
 _CLUSTER_ROUNDS = 4
 _PROMPTS_PER_LANDMARK = 8
 _COLUMNS_AT_A_TIME = 32
+_ROWS_AT_A_TIME = 1024
+"""So many that what is computed of them stays in the processor's cache."""
+
 _MAX_DIRECTIONS = 64
 _SHRINK_VARIANCE = 0.1
 
@@ -65,26 +73,38 @@ def with_topic_statistics(parameters: SkillParameters, vectors: Floats, cosines:
     plain = replace_arrays(parameters, similarity_center=np.zeros(1), similarity_scale=np.ones(1))
     similarities = SkillProjector(plain).similarity(cosines)
     topics = topics_of(vectors, parameters).astype(np.float64)
-    values, directions = np.linalg.eigh(topics.T @ topics / len(topics))
+    parameters = replace_arrays(
+        with_topic_axes(parameters, topics.T @ topics / len(topics)),
+        similarity_center=similarities.mean(axis=0),
+        similarity_scale=np.maximum(similarities.std(axis=0), 1e-6),
+    )
+    nearest, distance = cosines.max(axis=1), SkillProjector(parameters).distance(vectors)
+    parameters = with_ood_score(parameters, distance, nearest)
+    scores = SkillProjector(parameters).ood_score(distance, nearest)
+    return replace_arrays(parameters, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
+
+
+def with_topic_axes(parameters: SkillParameters, second_moment: Doubles) -> SkillParameters:
+    """The parameters with the principal axes of topics of which `second_moment` `(embedded, embedded)` is the mean of
+    `t tᵀ`.
+    """
+    values, directions = np.linalg.eigh(second_moment)
     values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
     precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
     count = min(_MAX_DIRECTIONS, len(values) - 1)
     # Weighted by the variance along each direction, so that the mean distance of the training prompts is that of a sum
     # over all directions.
     rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
-    parameters = replace_arrays(
-        parameters,
-        similarity_center=similarities.mean(axis=0),
-        similarity_scale=np.maximum(similarities.std(axis=0), 1e-6),
-        directions=directions[:count],
-        precision=np.append(precision[:count], rest),
-    )
-    nearest, distance = cosines.max(axis=1), SkillProjector(parameters).distance(vectors)
+    return replace_arrays(parameters, directions=directions[:count], precision=np.append(precision[:count], rest))
+
+
+def with_ood_score(parameters: SkillParameters, distance: Doubles, nearest: Doubles) -> SkillParameters:
+    """The parameters with an OOD score in which distances and nearest cosines like these count equally and whose mean
+    is zero.
+    """
     of_distance, of_cosine = (1.0 / max(float(values.std()), 1e-6) for values in (distance, nearest))
     intercept = nearest.mean() * of_cosine - distance.mean() * of_distance
-    parameters = replace_arrays(parameters, ood_score=np.array([intercept, of_distance, -of_cosine]))
-    scores = SkillProjector(parameters).ood_score(distance, nearest)
-    return replace_arrays(parameters, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
+    return replace_arrays(parameters, ood_score=np.array([intercept, of_distance, -of_cosine]))
 
 
 def select_landmarks(parameters: SkillParameters, selected: Indices) -> SkillParameters:
@@ -133,3 +153,53 @@ def spherical_k_means(rows: Floats, centers: Floats) -> Floats:
         length = np.sqrt(np.square(sums).sum(axis=1, keepdims=True))
         centers = np.where(length > 1e-9, sums / np.maximum(length, 1e-9), centers)
     return centers
+
+
+def features_of(vectors: Floats, projector: SkillProjector) -> Floats:
+    """Standardised features and standardised similarities, float32 `(prompts, width + landmarks)`."""
+    parameters = projector.parameters
+    width = len(parameters.center)
+    features = np.empty((len(vectors), width + len(parameters.landmarks)), dtype=np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_A_TIME):
+        rows = slice(start, start + _ROWS_AT_A_TIME)
+        features[rows, :width] = projector.standardised(vectors[rows])
+        similarities = softmax(projector.cosine(vectors[rows]), parameters)
+        features[rows, width:] = standardised(similarities, parameters.similarity_center, parameters.similarity_scale)
+    return features
+
+
+def softmax(cosines: Doubles, parameters: SkillParameters) -> Floats:
+    """The similarities to all landmarks, not yet standardised, float32 `(prompts, landmarks)`."""
+    exponents: Floats = (cosines - cosines.max(axis=1, keepdims=True)).astype(np.float32)
+    exponents *= parameters.sharpness[0]
+    np.exp(exponents, out=exponents)
+    exponents /= exponents.sum(axis=1, keepdims=True)
+    return exponents
+
+
+def standardised(similarities: Floats, center: Floats, scale: Floats) -> Floats:
+    """`similarities` in standard deviations from their mean, clipped, in place."""
+    similarities -= center
+    similarities /= scale
+    return np.clip(similarities, -CLIP, CLIP, out=similarities)
+
+
+def standardise_without(similarities: Floats, left_out: Indices) -> None:
+    """`standardised` with the mean and the deviation of all rows but those, in place."""
+    rows = len(similarities) - len(left_out)
+
+    def mean_of_others(values: Floats) -> Doubles:
+        total: Doubles = values.sum(axis=0, dtype=np.float64) - values[left_out].sum(axis=0, dtype=np.float64)
+        return total / rows
+
+    similarities -= mean_of_others(similarities).astype(np.float32)
+    deviation = np.sqrt(np.maximum(mean_of_others(np.square(similarities)), 0.0))
+    standardised(similarities, np.zeros(1, np.float32), np.maximum(deviation, 1e-6).astype(np.float32))
+
+
+def distances(topics: Floats, parameters: SkillParameters) -> Doubles:
+    """The squared Mahalanobis distances of float32 topics `(prompts, embedded)`, as `SkillProjector.distance`."""
+    rest = parameters.precision[-1]
+    along: Floats = np.square(topics @ parameters.directions.T) @ (parameters.precision[:-1] - rest)
+    of_all: Doubles = np.einsum("ij,ij->i", topics, topics) * np.float64(rest) + along
+    return of_all

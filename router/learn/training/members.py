@@ -11,10 +11,20 @@ from msgspec import Struct
 from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold, KFold
 
-from router.learn.training.landmarks import select_landmarks, spherical_k_means, with_topic_statistics
+from router.learn.training.landmarks import (
+    distances,
+    features_of,
+    select_landmarks,
+    softmax,
+    spherical_k_means,
+    standardise_without,
+    standardised,
+    with_ood_score,
+    with_topic_axes,
+)
 from router.learn.training.outcome_table import MIN_ROWS, OutcomeTable
-from router.learn.training.ridge import ALPHAS, BLOCK, Moments, chosen_alphas, ridge
-from router.perceive.skills import SkillParameters, SkillProjector
+from router.learn.training.ridge import ALPHAS, BLOCK, Moments, Rows, chosen_alphas, ridge
+from router.perceive.skills import SkillParameters, SkillProjector, topics_of
 from router.types import Doubles, Floats, Indices, Mask
 
 _DOMAIN_FOLDS = 8
@@ -24,22 +34,53 @@ _PRIOR_DOMAINS = 2.0
 _STRONGEST = np.array(ALPHAS[-1:])
 
 
+class Member(NamedTuple):
+    """The features that a member uses: the number of its block in the moments, the first column of that block among all
+    features, and its columns within the block.
+    """
+
+    block: int
+    offset: int
+    columns: Indices
+
+    @property
+    def features(self) -> slice:
+        """The member's columns among all features, which follow one another."""
+        return slice(self.offset + int(self.columns[0]), self.offset + int(self.columns[-1]) + 1)
+
+
 class MemberMoments(NamedTuple):
-    """The moments for the common part, over all rows with outcomes, and for the models of each group."""
+    """The moments of one block of features: for the common part, over all rows with outcomes, and for the models of
+    each group.
+    """
 
     common: Moments
     groups: tuple[Moments, ...]
 
     @classmethod
-    def of(cls, features: Floats, table: OutcomeTable, rows: Indices) -> MemberMoments:
-        """The moments of these rows of the table, whose features are `features`."""
-        known = table.known[rows]
-        any_known = known.any(axis=1)
-        groups = []
-        for models in table.groups:
-            run = known[:, models].any(axis=1)
-            groups.append(Moments.of(features[run], table.targets(rows[run], models)))
-        return cls(Moments.of(features[any_known], table.targets(rows[any_known], [])), tuple(groups))
+    def of(cls, features: Rows, table: OutcomeTable, rows: Indices) -> MemberMoments:
+        """The moments of these rows of the table, whose features are `features`.
+
+        Rows that the same groups were run on are summed once, for the common part and for all these groups.
+        """
+        codes = np.zeros(len(rows), dtype=np.int64)
+        for number, models in enumerate(table.groups):
+            codes |= table.known[rows][:, models].any(axis=1).astype(np.int64) << number
+        common = Moments.zero(features.shape[1], 1)
+        groups = [Moments.zero(features.shape[1], len(models) + 1) for models in table.groups]
+        for code in np.unique(codes[codes > 0]).tolist():
+            same = codes == code
+            some, their_rows = (features, rows) if same.all() else (features[same], rows[same])
+            of_code = [number for number in range(len(groups)) if code >> number & 1]
+            models = [model for number in of_code for model in table.groups[number]]
+            moments = Moments.of(some, table.targets(their_rows, models))
+            ease, first = len(models), 0
+            common = common.plus(moments.of_targets([ease]))
+            for number in of_code:
+                count = len(table.groups[number])
+                groups[number] = groups[number].plus(moments.of_targets([*range(first, first + count), ease]))
+                first += count
+        return cls(common, tuple(groups))
 
     def plus(self, other: MemberMoments) -> MemberMoments:
         """The moments of both."""
@@ -75,66 +116,96 @@ class CrossValidation:
 
     def __init__(self, vectors: Floats, table: OutcomeTable, parameters: SkillParameters, embedded: int) -> None:
         self.vectors, self.table, self._parameters = vectors, table, parameters
-        self._embedded, self._members = embedded, member_columns(embedded, parameters)
-        self._projector = SkillProjector(parameters)
-        self._cosines = self._projector.cosine(vectors) if len(vectors) else np.zeros((0, 1))
+        self._embedded, self._members = embedded, members_of(embedded, parameters)
+        projector = SkillProjector(parameters)
+        cosines = projector.cosine(vectors) if len(vectors) else np.zeros((0, 1))
+        self._standardised, self._topic = projector.standardised(vectors), topics_of(vectors, parameters)
+        self._nearest, self._nearest_cosine = cosines.argmax(axis=1), cosines.max(axis=1)
+        self._similarities = softmax(cosines, parameters)
+        self._ood_score = projector.ood_score(distances(self._topic, parameters), self._nearest_cosine)
 
     def out_of_fold(self, domains: Any, folds: int, seed: int) -> tuple[OutOfFold, OutOfFold]:
         """In domain: forecasts by members fitted without the prompt. Out of domain: forecasts by members fitted without
         any prompt of its domain, and without the landmarks of that domain.
         """
-        in_domain, out_of_domain = self._empty(len(self._members)), self._empty(len(self._members))
+        in_domain, out_of_domain = self._empty(), self._empty()
         none = out_of_domain._replace(rows=np.zeros(0, np.intp))
         if len(self.vectors) < max(MIN_ROWS, folds):
             return in_domain, none
-        standardised = self._projector.standardised(self.vectors)
-        similarities = self._projector.similarity(self._cosines)
-        features = np.concatenate([standardised, similarities], axis=1, dtype=np.float32)
+        parameters = self._parameters
+        similarities = standardised(
+            self._similarities.copy(), parameters.similarity_center, parameters.similarity_scale
+        )
+        features = np.concatenate([self._standardised, similarities], axis=1, dtype=np.float32)
         parts = [test for _, test in KFold(folds, shuffle=True, random_state=seed).split(features)]
-        moments = [MemberMoments.of(features[part], self.table, part) for part in parts]
+        moments = [moments_of(features[part], self.table, part, self._members) for part in parts]
         total = added(moments)
-        penalties = [fit_penalties(total, self.table, columns) for columns in self._members]
+        penalties = [fit_penalties(total, self.table, member) for member in self._members]
         for part, of_part in zip(parts, moments, strict=True):
-            fitted = fit_members(total.minus(of_part), self.table, self._members, penalties, features.shape[1])
-            _forecast(in_domain, fitted, features[part], part)
+            others = tuple(all_rows.minus(some) for all_rows, some in zip(total, of_part, strict=True))
+            fitted = fit_members(others, self.table, self._members, penalties, features.shape[1])
+            _forecast(in_domain, self._members, fitted, features[part], part)
         domains = self.domains_or_topics(domains)
         if len(np.unique(domains)) < 2:
             return in_domain, none
-        rows = np.flatnonzero(self._leave_domains_out(out_of_domain, domains, standardised, penalties))
+        rows = np.flatnonzero(self._leave_domains_out(out_of_domain, domains, features, total[0], penalties))
         return in_domain, out_of_domain._replace(rows=rows)
 
     def _leave_domains_out(
-        self, forecasts: OutOfFold, domains: Any, standardised: Floats, penalties: Sequence[Penalties]
+        self,
+        forecasts: OutOfFold,
+        domains: Any,
+        features: Floats,
+        linear: MemberMoments,
+        penalties: Sequence[Penalties],
     ) -> Mask:
-        """Fill `forecasts`, leaving out some domains at a time; return a mask of the rows that were filled."""
+        """Fill `forecasts`, leaving out some domains at a time; return a mask of the rows that were filled. `linear`
+        are the moments of the first block of features over all rows; the columns after it are overwritten.
+        """
         filled = np.zeros(len(self.vectors), np.bool_)
-        nearest = self._cosines.argmax(axis=1)
-        count = np.maximum(np.bincount(nearest, minlength=self._cosines.shape[1]), 1)
-        folds = min(_DOMAIN_FOLDS, len(np.unique(domains)))
+        count = np.maximum(np.bincount(self._nearest, minlength=self._similarities.shape[1]), 1)
+        folds, width = min(_DOMAIN_FOLDS, len(np.unique(domains))), self._standardised.shape[1]
+        second_moment = _second_moment(self._topic)
         for train, test in GroupKFold(folds).split(self.vectors, groups=domains):
-            remaining = np.flatnonzero(np.bincount(nearest[test], minlength=len(count)) < 0.5 * count)
+            remaining = np.flatnonzero(np.bincount(self._nearest[test], minlength=len(count)) < 0.5 * count)
             if not len(remaining) or len(train) < MIN_ROWS:
                 continue
-            cosines = self._cosines[:, remaining]
+            similarities, nearest = self._among(remaining)
+            standardise_without(similarities, test)
+            of_fold = features[:, : width + len(remaining)]
+            of_fold[:, width:] = similarities
             selected = select_landmarks(self._parameters, remaining)
-            projector = SkillProjector(with_topic_statistics(selected, self.vectors[train], cosines[train]))
-            features = np.concatenate([standardised, projector.similarity(cosines)], axis=1, dtype=np.float32)
-            moments = MemberMoments.of(features[train], self.table, train)
-            columns = member_columns(self._embedded, selected)
-            fitted = fit_members(moments, self.table, columns, penalties, features.shape[1])
-            _forecast(forecasts, fitted, features[test], test)
-            distance = projector.distance(self.vectors[test])
-            forecasts.ood_score[test] = projector.ood_score(distance, cosines[test].max(axis=1))
+            members = members_of(self._embedded, selected)
+            of_test = MemberMoments.of(of_fold[test, :width], self.table, test)
+            blocks = np.array_split(train, -(-len(train) // BLOCK))
+            local = (MemberMoments.of(of_fold[rows, self._embedded :], self.table, rows) for rows in blocks)
+            moments = linear.minus(of_test), functools.reduce(MemberMoments.plus, local)
+            fitted = fit_members(moments, self.table, members, penalties, of_fold.shape[1])
+            _forecast(forecasts, members, fitted, of_fold[test], test)
+            topic = self._topic[test]
+            selected = with_topic_axes(selected, (second_moment - _second_moment(topic)) / len(train))
+            distance = distances(self._topic, selected)
+            projector = SkillProjector(with_ood_score(selected, distance[train], nearest[train]))
+            forecasts.ood_score[test] = projector.ood_score(distance[test], nearest[test])
             filled[test] = True
         return filled
 
-    def _empty(self, members: int) -> OutOfFold:
-        rows = len(self.vectors)
+    def _among(self, landmarks: Indices) -> tuple[Floats, Doubles]:
+        """The similarities to some landmarks, as if there were no others, and the cosine to the nearest of them."""
+        similarities = self._similarities[:, landmarks]
+        # Similarity is monotonic in the cosine.
+        closest = similarities.max(axis=1) / self._similarities.max(axis=1)
+        nearest = self._nearest_cosine + np.log(closest) / float(self._parameters.sharpness[0])
+        similarities /= similarities.sum(axis=1, keepdims=True)
+        return similarities, nearest
+
+    def _empty(self) -> OutOfFold:
+        rows, members = len(self.vectors), len(self._members)
         return OutOfFold(
             np.arange(rows),
             np.zeros((members, rows)),
             np.zeros((members, rows, self.table.scores.shape[1]), np.float32),
-            self._projector.ood_score(self._projector.distance(self.vectors), self._cosines.max(axis=1)),
+            self._ood_score.copy(),
         )
 
     def domains_or_topics(self, domains: Any) -> Any:
@@ -145,39 +216,51 @@ class CrossValidation:
         """The topic of each prompt, where topics are a few clusters of landmarks."""
         landmarks = self._parameters.landmarks.astype(np.float32) * self._parameters.landmark_scale[:, None]
         centers = spherical_k_means(landmarks, landmarks[:: -(-len(landmarks) // _DOMAIN_FOLDS)])
-        topics: Indices = (landmarks @ centers.T).argmax(axis=1)[self._cosines.argmax(axis=1)]
+        topics: Indices = (landmarks @ centers.T).argmax(axis=1)[self._nearest]
         return topics
 
 
-def member_columns(embedded: int, parameters: SkillParameters) -> list[Indices]:
-    """The columns of `(standardised features, similarities)` that each member uses: linear, local, topic."""
+def members_of(embedded: int, parameters: SkillParameters) -> list[Member]:
+    """The members linear, local, topic. Features are the embedding, the surface features and the similarities; the
+    first block of moments leaves out the similarities, the second the embedding, since no member uses both.
+    """
     width, landmarks = len(parameters.center), len(parameters.landmarks)
-    topic = width + np.arange(landmarks)
-    return [np.arange(width), np.concatenate([np.arange(embedded, width), topic]), topic]
+    local = np.arange(width + landmarks - embedded)
+    return [Member(0, 0, np.arange(width)), Member(1, embedded, local), Member(1, embedded, local[width - embedded :])]
 
 
-def moments_of_blocks(vectors: Floats, table: OutcomeTable, projector: SkillProjector) -> Iterator[MemberMoments]:
+def moments_of(
+    features: Floats, table: OutcomeTable, rows: Indices, members: Sequence[Member]
+) -> tuple[MemberMoments, ...]:
+    """The moments of both blocks of features, of these rows of the table."""
+    linear, local, _ = members
+    return tuple(MemberMoments.of(features[:, member.features], table, rows) for member in (linear, local))
+
+
+def moments_of_blocks(
+    vectors: Floats, table: OutcomeTable, projector: SkillProjector, members: Sequence[Member]
+) -> Iterator[tuple[MemberMoments, ...]]:
     """The moments of each block of rows."""
     for start in range(0, len(vectors), BLOCK):
-        standardised, similarities, _ = projector.features(vectors[start : start + BLOCK])
-        features = np.concatenate([standardised, similarities], axis=1, dtype=np.float32)
-        yield MemberMoments.of(features, table, np.arange(start, start + len(features)))
+        features = features_of(vectors[start : start + BLOCK], projector)
+        yield moments_of(features, table, np.arange(start, start + len(features)), members)
 
 
-def added(moments: Iterable[MemberMoments]) -> MemberMoments:
+def added(moments: Iterable[tuple[MemberMoments, ...]]) -> tuple[MemberMoments, ...]:
     """The moments of all parts together."""
-    return functools.reduce(MemberMoments.plus, moments)
+    return functools.reduce(lambda left, right: tuple(map(MemberMoments.plus, left, right)), moments)
 
 
-def fit_penalties(moments: MemberMoments, table: OutcomeTable, columns: Indices) -> Penalties:
-    """The penalties of the member on these columns, by generalised cross-validation on all rows."""
+def fit_penalties(moments: Sequence[MemberMoments], table: OutcomeTable, member: Member) -> Penalties:
+    """The penalties of the member, by generalised cross-validation on all rows."""
+    of_block, columns = moments[member.block], member.columns
     common, weights = _STRONGEST, np.zeros(len(columns))
-    if moments.common.rows >= MIN_ROWS:
-        about = moments.common.select(columns, np.array([0])).about_mean()
+    if of_block.common.rows >= MIN_ROWS:
+        about = of_block.common.select(columns, np.array([0])).about_mean()
         common = chosen_alphas(about)
         weights = ridge(about, common)[:, 0]
     groups = []
-    for models, of_group in zip(table.groups, moments.groups, strict=True):
+    for models, of_group in zip(table.groups, of_block.groups, strict=True):
         if of_group.rows < MIN_ROWS:
             groups.append(np.repeat(_STRONGEST, len(models)))
             continue
@@ -187,9 +270,9 @@ def fit_penalties(moments: MemberMoments, table: OutcomeTable, columns: Indices)
 
 
 def fit_members(
-    moments: MemberMoments,
+    moments: Sequence[MemberMoments],
     table: OutcomeTable,
-    members: Sequence[Indices],
+    members: Sequence[Member],
     penalties: Sequence[Penalties],
     width: int,
 ) -> list[Doubles]:
@@ -197,29 +280,38 @@ def fit_members(
     part.
     """
     fitted = []
-    for columns, penalty in zip(members, penalties, strict=True):
+    for member, penalty in zip(members, penalties, strict=True):
         weights = np.zeros((1 + width, table.scores.shape[1] + 1))
+        of_block, columns = moments[member.block], member.columns
+        of_features = weights[1:][member.features]
         common = np.zeros(len(columns))
-        if moments.common.rows >= MIN_ROWS:
-            about = moments.common.select(columns, np.array([0])).about_mean()
+        if of_block.common.rows >= MIN_ROWS:
+            about = of_block.common.select(columns, np.array([0])).about_mean()
             common = ridge(about, penalty.common)[:, 0]
-            weights[1 + columns, -1] = common
+            of_features[:, -1] = common
             weights[0, -1] = -(about.x @ common)
-        for models, of_group, alphas in zip(table.groups, moments.groups, penalty.groups, strict=True):
+        for models, of_group, alphas in zip(table.groups, of_block.groups, penalty.groups, strict=True):
             if of_group.rows < MIN_ROWS:
                 continue
             residual = of_group.select(columns, np.arange(len(models))).about_mean().without(common)
             specific = ridge(residual, alphas)
-            weights[1 + columns[:, None], models] = specific
+            of_features[:, models] = specific
             weights[0, models] = residual.y - weights[0, -1] - residual.x @ specific
         fitted.append(weights)
     return fitted
 
 
-def _forecast(forecasts: OutOfFold, fitted: Sequence[Doubles], features: Floats, rows: Indices) -> None:
-    for member, weights in enumerate(fitted):
-        forecast = weights[0] + features @ weights[1:]
-        forecasts.common[member, rows], forecasts.specific[member, rows] = forecast[:, -1], forecast[:, :-1]
+def _forecast(
+    forecasts: OutOfFold, members: Sequence[Member], fitted: Sequence[Doubles], features: Floats, rows: Indices
+) -> None:
+    for number, (member, weights) in enumerate(zip(members, fitted, strict=True)):
+        forecast = features[:, member.features] @ weights[1:][member.features].astype(np.float32) + weights[0]
+        forecasts.common[number, rows], forecasts.specific[number, rows] = forecast[:, -1], forecast[:, :-1]
+
+
+def _second_moment(topics: Floats) -> Doubles:
+    """The sum of `t tᵀ` over topics."""
+    return (topics.T @ topics).astype(np.float64)
 
 
 def member_weights(in_domain: OutOfFold, table: OutcomeTable) -> Doubles:
@@ -253,8 +345,10 @@ class Blend(Struct, frozen=True, eq=False):
         """The forecasts of `forecasts.rows` as the predictor serves them."""
         rows = forecasts.rows
         common, specific = forecasts.common[:, rows], forecasts.specific[:, rows]
-        parts = np.concatenate([np.broadcast_to(common[..., None], specific.shape), specific])
-        stacked = np.einsum("jnm,mj->nm", parts, self.weights)
+        of_common, of_specific = np.split(self.weights, 2, axis=1)
+        stacked = common.T @ of_common.T
+        for forecast, weight in zip(specific, of_specific.T, strict=True):
+            stacked += forecast * weight
         topic = self.out_of_domain_level + common[-1][:, None] + specific[-1]
         probability = SkillProjector(parameters).ood_probability(forecasts.ood_score[rows])
         expected = table.ability + stacked + probability[:, None] * (topic - stacked)

@@ -52,20 +52,33 @@ def additive_effects(outcomes: Any) -> tuple[Doubles, Doubles]:
     """`(ability (models,), ease (prompts,))` of the additive model `y ≈ ability + ease`, shrunk; the ease has the prior
     mean zero.
     """
-    known = ~np.isnan(outcomes)
-    filled = np.where(known, outcomes, 0.0).astype(np.float64, copy=False)
-    per_model, per_prompt = known.sum(axis=0), known.sum(axis=1)
-    mean = filled.sum() / max(known.sum(), 1)
-    ease = np.zeros(outcomes.shape[0])
-    ability = np.full(outcomes.shape[1], mean)
-    of_model, of_prompt = filled.sum(axis=0), filled.sum(axis=1)
-    # With a million prompts and a hundred models, a table of this size takes a tenth of the memory.
-    del filled
-    flags = known.astype(np.float64)
-    for _ in range(_EFFECT_ROUNDS):
-        ability = (of_model - ease @ flags + _SHRINK_MODEL * mean) / (per_model + _SHRINK_MODEL)
-        ease = (of_prompt - flags @ ability) / (per_prompt + _SHRINK_PROMPT)
+    prompts, models = outcomes.shape
+    of_model, per_model, of_ease, together = (np.zeros(size) for size in (models, models, models, (models, models)))
+    ease, weight = np.zeros(prompts), np.zeros(prompts)
+    blocks = [slice(start, start + BLOCK) for start in range(0, prompts, BLOCK)]
+    # A round needs the sums of the prompts' ease for each model. They are linear in the abilities, so that one pass
+    # over the prompts serves every round.
+    for block in blocks:
+        known, filled = _known_and_filled(outcomes[block])
+        weight[block] = 1.0 / (known.sum(axis=1) + _SHRINK_PROMPT)
+        ease[block] = filled.sum(axis=1) * weight[block]
+        per_model += known.sum(axis=0)
+        of_model += filled.sum(axis=0)
+        of_ease += ease[block] @ known
+        together += known.T @ (known * weight[block, None])
+    prior = _SHRINK_MODEL * of_model.sum() / max(per_model.sum(), 1)
+    ability = (of_model + prior) / (per_model + _SHRINK_MODEL)
+    for _ in range(_EFFECT_ROUNDS - 1):
+        ability = (of_model - of_ease + together @ ability + prior) / (per_model + _SHRINK_MODEL)
+    for block in blocks:
+        ease[block] -= _known_and_filled(outcomes[block])[0] @ ability * weight[block]
     return ability, ease
+
+
+def _known_and_filled(outcomes: Any) -> tuple[Doubles, Doubles]:
+    """One where an outcome is known and else zero; and the outcomes, zero where unknown."""
+    known = ~np.isnan(outcomes)
+    return known.astype(np.float64), np.where(known, outcomes, 0.0).astype(np.float64, copy=False)
 
 
 def groups_with_same_rows(known: Mask) -> list[list[int]]:

@@ -34,8 +34,8 @@ from router.learn.training.members import (
     added,
     fit_members,
     fit_penalties,
-    member_columns,
     member_weights,
+    members_of,
     moments_of_blocks,
     out_of_domain_level,
 )
@@ -113,11 +113,11 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         known = None if domains is None else len(np.unique(domains))
         self.uncertainty_ = estimate_uncertainty(inside, outside, left_out[out_of_domain.rows], known)
         self.particular_ = particular_factors(inside, outside, left_out[out_of_domain.rows])
-        moments = added(moments_of_blocks(X, table, SkillProjector(parameters)))
-        columns = member_columns(embedded, parameters)
-        penalties = [fit_penalties(moments, table, of_member) for of_member in columns]
-        members = fit_members(moments, table, columns, penalties, len(moments.common.x))
-        self.projector_, self.bias_, self.ability_ = self._factorised(X, table, parameters, members, blend, rng)
+        members = members_of(embedded, parameters)
+        moments = added(moments_of_blocks(X, table, SkillProjector(parameters), members))
+        penalties = [fit_penalties(moments, table, member) for member in members]
+        fitted = fit_members(moments, table, members, penalties, X.shape[1] + len(parameters.landmarks))
+        self.projector_, self.bias_, self.ability_ = self._factorised(X, table, parameters, fitted, blend, rng)
         return self
 
     def predict(self, X: Any) -> Doubles:  # noqa: N803

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from router.learn.data.vectors import vectors_of
 from router.learn.engine import LOCAL, Engine
 from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
-from router.learn.training.landmarks import replace_arrays
+from router.learn.training.landmarks import features_of, replace_arrays
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
 from router.learn.training.reader import OtherWordings
 from router.learn.training.rewording import WORDINGS, reworded
@@ -201,12 +202,14 @@ def _fit_lengths(
     offset, ease = additive_effects(logarithms)
     parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
     if len(rows) >= MIN_ROWS:
-        sums = (Moments.of(projector(vectors[rows[part]]).regressors[:, 1:], ease[part, None]) for part in parts)
+        # One target needs few products, so that they can be in double precision.
+        blocks = ((features_of(vectors[rows[part]], projector).astype(np.float64), ease[part, None]) for part in parts)
+        sums = itertools.starmap(Moments.of, blocks)
         about = functools.reduce(Moments.plus, sums).about_mean()
         # Only the part that all models share, so that one product per prompt serves all models.
         weights[1:] = ridge(about, chosen_alphas(about))[:, 0]
         weights[0] = -(about.x @ weights[1:])
-    common = np.concatenate([projector(vectors[rows[part]]).regressors @ weights for part in parts])
+    common = weights[0] + np.concatenate([features_of(vectors[rows[part]], projector) @ weights[1:] for part in parts])
     measured = np.isfinite(output_tokens).any(axis=0)
     # The mean length is greater than the exponential of the mean logarithm (Duan's smearing estimate).
     for model in np.flatnonzero(measured):

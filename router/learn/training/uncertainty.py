@@ -86,8 +86,11 @@ def _of_few(domains: int) -> float:
 def _tenths(blended: Blended, independent: bool) -> Indices:
     """The decile, from 0 to 9, of each forecast of a model, or of each prompt's mean forecast."""
     values = blended.expected.mean(axis=1, keepdims=True) if independent else blended.expected
-    ranks = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
-    return np.minimum(ranks * 10 // max(len(values), 1), 9)
+    # Columns as rows, whose numbers lie beside each other, which takes half the time to sort.
+    order = np.argsort(np.ascontiguousarray(values.T), axis=1, kind="stable")
+    tenths = np.empty_like(order)
+    np.put_along_axis(tenths, order, np.arange(len(values))[None] * 10 // max(len(values), 1), axis=1)
+    return tenths.T
 
 
 def _cells(blended: Blended, variance: Doubles, groups: Indices, independent: bool) -> _Cells:

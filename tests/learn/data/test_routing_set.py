@@ -330,3 +330,13 @@ def test_joined_sets_share_columns_with_the_same_name(write_set: Write) -> None:
 
 def test_joining_a_single_set_returns_it(planted_set: RoutingSet) -> None:
     assert join([planted_set]) is planted_set
+
+
+def test_a_cell_that_was_read_before_is_checked_and_read_as_the_first_time(write_set: Write) -> None:
+    rows = [HEADER, *((f"p{number}", *(("0.25", "") if number % 2 else ("", "0.25"))) for number in range(6))]
+    lines = [f'{{"prompt_id": "p{number}", "prompt": "Text {number}"}}' for number in range(6)]
+    folder = write_set(prompts=prompts(*lines), scores=rows)
+    expected = np.array([[0.25, np.nan] if number % 2 else [np.nan, 0.25] for number in range(6)], np.float32)
+    np.testing.assert_array_equal(load_set(folder).scores, expected)
+    folder = write_set(prompts=prompts(*lines), scores=[*rows[:-1], ("p5", "0.25", "1.25")])
+    assert "scores.csv:7: poet: 1.25 is not between 0 and 1" in load_error(folder)

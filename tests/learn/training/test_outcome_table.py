@@ -52,3 +52,16 @@ def test_additive_effects_without_outcomes_are_zero() -> None:
     ability, ease = additive_effects(np.full((4, 2), np.nan))
     assert not ability.any()
     assert not ease.any()
+
+
+def test_additive_effects_are_those_of_fitting_abilities_and_ease_in_turns() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = rng.random((40, 5)) + rng.normal(0, 0.3, (40, 1))
+    outcomes[rng.random(outcomes.shape) < 0.4] = np.nan
+    known, mean, ease = ~np.isnan(outcomes), np.nanmean(outcomes), np.zeros(40)
+    for _ in range(30):
+        ability = (np.nansum(outcomes - ease[:, None], axis=0) + 5.0 * mean) / (known.sum(axis=0) + 5.0)
+        ease = np.nansum(outcomes - ability, axis=1) / (known.sum(axis=1) + 1.0)
+    fitted_ability, fitted_ease = additive_effects(outcomes)
+    np.testing.assert_allclose(fitted_ability, ability, rtol=1e-12)
+    np.testing.assert_allclose(fitted_ease, ease, atol=1e-12)
