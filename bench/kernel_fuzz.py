@@ -147,8 +147,8 @@ def _bound_pieces(extension: Any, given: _Given) -> Any:
         "[UNK]",
         *("".join(given.chance.choices("#abcK01é", k=given.size(12))) for _ in range(given.size(60))),
     ]
-    characters = given.numbers.integers(0, 4, size=(0x2800 - 0x80, 3)).astype(np.int32)
-    characters[:, 1:] = given.numbers.integers(0, given.chance.choice((1, 0x10000)), size=(0x2800 - 0x80, 2))
+    characters = given.numbers.integers(0, 4, size=(0x3040 - 0x80, 3)).astype(np.int32)
+    characters[:, 1:] = given.numbers.integers(0, given.chance.choice((1, 0x10000)), size=(0x3040 - 0x80, 2))
     if given.chance.random() < 0.02:
         characters.flat[0] = given.chance.choice((-1, 4, 2**31 - 1))
     specials = given.chance.choice(((), ("[x]", "[B"), ("[" * 17,), ("x",), ("[",) * 9))

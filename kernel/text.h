@@ -33,10 +33,10 @@ static inline uint8_t lowered(uint32_t c) { return (uint8_t)(c + ((uint32_t)(c -
 
 /* ---- characters beyond ASCII --------------------------------------------------------------------------------- */
 
-/* What is known of U+0080 to U+27FF: how the tokenizer reads a character in a word (`form`: itself or another one, which
+/* What is known of U+0080 to U+303F: how the tokenizer reads a character in a word (`form`: itself or another one, which
  * is a letter or a mark on its own, or nothing), and its lower case; 0 where only Python knows.
  */
-enum { FIRST_KNOWN = 0x80, END_KNOWN = 0x2800 };
+enum { FIRST_KNOWN = 0x80, END_KNOWN = 0x3040 };
 enum { UNKNOWN_KIND, LETTER, MARK, DROPPED, KINDS };
 typedef struct { int32_t kind, form, lower; } Character;
 

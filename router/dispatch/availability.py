@@ -21,9 +21,10 @@ from router.formats.net import is_loopback, parse_url
 
 if TYPE_CHECKING:
     # Imported where a server is asked, which takes as long as a decision on the command line.
-    import aiohttp
+    from router.dispatch.http1 import Client
 
 _TIMEOUT_S = 0.7
+_MAX_LIST_BYTES = 8 * 2**20
 # The default ports of well-known servers, and the `owned_by` with which each lists its models.
 _KNOWN_SERVERS = {
     "http://127.0.0.1:11434/v1/models": "Ollama",
@@ -143,26 +144,17 @@ async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) ->
     """Ask the servers on this machine that the cards need for their models, all at once.
 
     A server that has not answered after `timeout_s` seconds counts as not running. By default, it has 0.7 seconds to
-    accept the connection and as long for each part of its answer.
+    accept the connection and begin its answer, and as long for each further part.
     """
     requests = _requests_of(cards)
     servers = await _list_all(requests.values(), timeout_s)
     return ServerInventory({name: servers[request] for name, request in requests.items()})
 
 
-async def list_running_servers(cards: Iterable[Card]) -> ServerInventory:
-    """`list_servers`, without the HTTP client where none of the servers accepts a connection."""
-    import asyncio
-
-    cards = tuple(cards)
-    silent = await asyncio.to_thread(silent_inventory, cards)
-    return await list_servers(cards) if silent is None else silent
-
-
 def silent_inventory(cards: Iterable[Card]) -> ServerInventory | None:
     """What `list_servers` returns where none of the servers accepts a connection; None where one does.
 
-    It spares the command line and a gateway the HTTP client, whose import takes longer than a decision.
+    It spares the command line the HTTP client, whose import takes longer than a decision.
     """
     requests = _requests_of(cards)
     addresses = {(url.host, url.port) for url in map(URL, dict.fromkeys(url for url, _ in requests.values()))}
@@ -214,32 +206,59 @@ async def _list_all(
         return {}
     import asyncio
 
-    import aiohttp
+    from router.dispatch.http1 import Client
 
-    timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
-        servers = await asyncio.gather(*(_list_one(session, url, key) for url, key in unique))
+    client = Client()
+    try:
+        servers = await asyncio.gather(*(_list_one(client, url, key, timeout_s) for url, key in unique))
+    finally:
+        await client.aclose()
     return dict(zip(unique, servers, strict=True))
 
 
-async def _list_one(session: aiohttp.ClientSession, url: str, key: str | None) -> ModelServer:
-    import aiohttp
+async def _list_one(client: Client, url: str, key: str | None, timeout_s: float | None) -> ModelServer:
+    import asyncio
 
     kind = _KNOWN_SERVERS.get(url, _UNKNOWN_KIND)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            if response.status in (401, 403):
-                problem = ListingProblem.KEY_REJECTED if key else ListingProblem.KEY_REQUIRED
-                return ModelServer(url, kind, (), problem)
-            if response.status != 200:
-                return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
-            entries = json_or_none(await response.read())["data"] or ()
+        async with asyncio.timeout(timeout_s):
+            status, body = await _get(client, url, key)
+        if status in (401, 403):
+            problem = ListingProblem.KEY_REJECTED if key else ListingProblem.KEY_REQUIRED
+            return ModelServer(url, kind, (), problem)
+        if status != 200:
+            return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
+        entries = json_or_none(body)["data"] or ()
         owners = {str(entry.get("owned_by")) for entry in entries}
         models = tuple(str(entry["id"]) for entry in entries)
     except TimeoutError:
         return ModelServer(url, kind, (), ListingProblem.SLOW)
-    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
     known_kind = next((_KIND_BY_OWNER[owner] for owner in owners if owner in _KIND_BY_OWNER), None)
     return ModelServer(url, known_kind or kind, models)
+
+
+async def _get(client: Client, url: str, key: str | None) -> tuple[int, bytes]:
+    """The status and the body of a URL. Raises OSError, of which TimeoutError is one, and ValueError."""
+    import asyncio
+
+    from router.dispatch.http1 import target_of
+
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    async with asyncio.timeout(_TIMEOUT_S):
+        answer = await client.send("GET", target_of(URL(url)), headers, connect_s=_TIMEOUT_S, is_alone=True)
+    body = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(_TIMEOUT_S):
+                part = await answer.read()
+            body += part
+            if not part:
+                return answer.status, bytes(body)
+            if len(body) > _MAX_LIST_BYTES:
+                raise ValueError("the list is too long")
+    finally:
+        answer.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -105,3 +107,12 @@ def test_the_inventory_contains_the_kind_and_the_models_of_every_server() -> Non
         "a": ModelServer(f"{url}/v1/models", "vLLM", ("org/a", "org/b")),
         "down": ModelServer(f"{down}/v1/models", "a server", (), ListingProblem.NO_RESPONSE),
     }
+
+
+def test_a_gateway_asks_the_servers_of_its_machine_without_the_memory_of_aiohttp() -> None:
+    script = (
+        "import asyncio, sys\nimport router.gateway.server.serve\n"
+        "from router.dispatch.availability import well_known_servers\n"
+        "asyncio.run(well_known_servers())\nassert 'aiohttp' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

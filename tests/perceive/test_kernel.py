@@ -199,8 +199,8 @@ def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor
 
 
 def test_words_with_any_character_have_the_pieces_of_the_tokenizer(compiled: Predictor, specified: Predictor) -> None:
-    for start in range(0x80, 0x2800, 500):
-        points = [chr(point) for point in range(start, min(start + 500, 0x2800))]
+    for start in range(0x80, 0x3040, 500):
+        points = [chr(point) for point in range(start, min(start + 500, 0x3040))]
         text = " ".join(f"{point} re{point}ad. {point * 2}X" for point in points)
         assert compiled.encoder.pieces(text) == specified.encoder.pieces(text), hex(start)
 

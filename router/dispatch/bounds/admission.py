@@ -136,13 +136,15 @@ class Admission:
         if turn.card and not self._has_room_at_card(turn, free):
             return None
         self.running += 1
-        self._of_key[turn.key] += 1
+        _add(self._of_key, turn.key, 1)
         self._count_at_card(turn.key, turn.card, 1)
         return turn
 
     def _count_at_card(self, key: str, card: str, more: int) -> None:
-        _add(self._of_card, card, more)
-        _add(self._of_both, (key, card), more)
+        if card:
+            _add(self._of_card, card, more)
+            if key:
+                _add(self._of_both, (key, card), more)
 
     def _has_room_at_card(self, turn: Turn, free: int) -> bool:
         """A card's part is divided among keys as all slots are: one key must not take a card from the others."""
@@ -167,8 +169,9 @@ class Admission:
 
 
 def _add(counter: collections.Counter[T], name: T, more: int) -> None:
-    counter[name] += more
-    if not counter[name]:
+    if count := counter.get(name, 0) + more:
+        counter[name] = count
+    else:
         del counter[name]
 
 

@@ -23,16 +23,16 @@ _COLLECT_AFTER_S = 0.01
 
 
 class Reserved:
-    """The memory that one request has reserved. Use it with `async with`, at whose end it is given back."""
+    """The memory that one request has reserved. Use it with `with`, at whose end it is given back."""
 
     def __init__(self, memory: BodyMemory, key: str) -> None:
         self._memory, self._key = memory, key
         self.bytes = 0
 
-    async def __aenter__(self) -> Reserved:
+    def __enter__(self) -> Reserved:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         held_bytes = self.bytes
         self.keep(0)
         self._memory._collect_after(held_bytes)
@@ -105,7 +105,7 @@ class BodyMemory:
 
     def _count(self, key: str, more_bytes: int) -> None:
         self.used_bytes += more_bytes
-        self._of_key[key] += more_bytes
+        self._of_key[key] = self._of_key.get(key, 0) + more_bytes
 
     def _take(self, key: str, more_bytes: int, held_bytes: int) -> tuple[str, int] | None:
         if self.used_bytes > held_bytes:

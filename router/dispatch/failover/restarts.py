@@ -6,6 +6,7 @@ A model server takes some seconds to load its model. It refuses connections mean
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -82,21 +83,25 @@ class Restarts:
 
     async def _lists_models(self, url: str, until_s: float) -> str:
         """The URL once it lists models; empty where it does not in time."""
-        # Imported here: a gateway without servers on its machine does not need it.
-        import aiohttp
+        # Imported here: only a gateway has requests to repeat.
+        from yarl import URL
 
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        from router.dispatch.http1 import Client, target_of
+
+        client, target = Client(), target_of(URL(url))
+        try:
             while (now_s := time.monotonic()) < until_s:
-                try:
-                    async with session.get(url, allow_redirects=False) as response:
-                        # One that wants an API key runs, too.
-                        if response.status < 500:
-                            return url
-                except (aiohttp.ClientError, OSError, TimeoutError):
-                    pass
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(_TIMEOUT_S):
+                        answer = await client.send("GET", target, {}, connect_s=_TIMEOUT_S, is_alone=True)
+                    answer.close()
+                    # One that wants an API key runs, too.
+                    if answer.status < 500:
+                        return url
                 self._gone_s[url] = time.monotonic()
                 await asyncio.sleep(min(_PAUSE_S, max(until_s - now_s, 0.0)))
+        finally:
+            await client.aclose()
         self._answered.discard(url)
         return ""
 

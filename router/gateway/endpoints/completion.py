@@ -55,6 +55,7 @@ class CompletionHandler:
         self._client: str = scope["state"]["client"]
         self._responder = Responder(self._exchange, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state, services.lines)
+        self._tenant = ""
         self._running: Running | None = None
         self._memory: Reserved | None = None
         self._disconnect: CancelOnDisconnect | None = None
@@ -75,14 +76,15 @@ class CompletionHandler:
         try:
             try:
                 self._request = await self._entered()
-                async with self._services.bodies.reserved(tenant_of(self._request)) as self._memory:
+                tenant = self._tenant = tenant_of(self._request)
+                with self._services.bodies.reserved(tenant) as self._memory:
                     began_s = time.monotonic()
                     request = await self._read(self._request, self._memory)
-                    await self._services.pace.turn(tenant_of(request))
+                    await self._services.pace.turn(tenant)
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._exchange.ends_s += time.monotonic() - began_s
                     self._disconnect = CancelOnDisconnect(self._exchange.connection, self._exchange.ends_s)
-                    async with self._disconnect:
+                    with self._disconnect:
                         await self._answer(request)
                     self._services.shadows.offer(self._request, self._selection, self._readers.copy)
             except PulvinarError as error:
@@ -152,7 +154,7 @@ class CompletionHandler:
             affinity=selection.affinity,
             key_id=request.key_id,
             ends_s=self._exchange.ends_s,
-            tenant=tenant_of(request),
+            tenant=self._tenant,
             is_batch=selection.is_batch,
         )
         brief = brief_of(request, selection, self._record_id)
@@ -203,7 +205,6 @@ class CompletionHandler:
         if self._surface.api == "responses":
             await self._remember_response(response, body)
         await self._record(response.status, None)
-        self._stop_watching()
         await self._responder.whole(response.status, without_type(response.headers), body)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
@@ -214,7 +215,6 @@ class CompletionHandler:
         if not self._surface.is_native_error(response.decoded):
             body = self._surface.error(error)
         await self._record(error.status, error.code)
-        self._stop_watching()
         await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
@@ -237,7 +237,6 @@ class CompletionHandler:
                 if events.complete:
                     # The record is on disk before the client knows that the answer is complete.
                     await self._record(response.status, None)
-                    self._stop_watching()
                 await self._responder.events(piece, is_last=events.complete)
         except UpstreamError as error:
             shown = error_response(error)
@@ -277,7 +276,6 @@ class CompletionHandler:
             await self._end_stream_with_error(error)
             return
         await self._record(error.status, error.code)
-        self._stop_watching()
         await self._responder.whole(error.status, error.headers, self._surface.error(error))
 
     async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
@@ -290,7 +288,6 @@ class CompletionHandler:
             shown = b""
             await self._read_on()
         await self._record(200, error.code)
-        self._stop_watching()
         await self._responder.events(shown, is_last=True)
 
     def _stop_watching(self) -> None:

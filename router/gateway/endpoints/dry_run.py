@@ -40,13 +40,14 @@ class DryRun:
         """`POST /route`: the decision about a body of any surface, without the call."""
         request = await self._read(http, entry, CHAT)
         turn = turn_of(self._services, request, None)
-        async with _cancelled_on_disconnect(http), self._services.admission.turn(turn):
-            return Response(await self._decision(request), media_type=_JSON)
+        with _cancelled_on_disconnect(http):
+            async with self._services.admission.turn(turn):
+                return Response(await self._decision(request), media_type=_JSON)
 
     async def count_tokens(self, http: Request, entry: Entry) -> Response:
         """`POST /v1/messages/count_tokens`: the upstream's count where it offers one, else that of our tokenizer."""
         request = await self._read(http, entry, COUNT_TOKENS)
-        async with _cancelled_on_disconnect(http):
+        with _cancelled_on_disconnect(http):
             return Response(await self._count(request, entry), media_type=_JSON)
 
     async def _read(self, http: Request, entry: Entry, surface: Surface) -> GatewayRequest:

@@ -113,10 +113,11 @@ class Keyed:
                 # Lists and metrics take no turn: they say what is wrong also where the gateway is busy.
                 check_room(services, asked)
             await take_request(services, asked, at)
-            async with services.bodies.reserved(tenant_of(asked)) as memory, EndsAt(exchange.ends_s):
+            with services.bodies.reserved(tenant_of(asked)) as memory:
                 entry = Entry(asked, memory, exchange.ends_s, services.pace)
                 try:
-                    response = await self._answer(http, entry)
+                    async with EndsAt(exchange.ends_s):
+                        response = await self._answer(http, entry)
                 finally:
                     asked = entry.request
             status, code = response.status_code, None

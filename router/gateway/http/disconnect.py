@@ -32,7 +32,7 @@ class CancelOnDisconnect:
         self._cause: Exception | None = None
         self.has_left = False
 
-    async def __aenter__(self) -> CancelOnDisconnect:
+    def __enter__(self) -> CancelOnDisconnect:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelled_before = self._task.cancelling()
@@ -41,7 +41,7 @@ class CancelOnDisconnect:
             self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._expire)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from router import settings
 from router.cards import Card
-from router.dispatch.availability import list_running_servers
+from router.dispatch.availability import list_servers
 from router.errors import ConfigurationError, FileError, PassingError, PulvinarError
 from router.formats.net import is_loopback
 from router.gateway.app import make_app
@@ -221,7 +221,7 @@ def open_gateway(options: ServeOptions, reloader: ConfigReloader, **parts: Any) 
     state, remote, journal = _open_state(options, backend, reloader)
     return Gateway(
         reloader,
-        probe=list_running_servers,
+        probe=list_servers,
         gate=load_plan_gate(options.artifact),
         state=state,
         remote=remote,

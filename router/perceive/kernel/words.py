@@ -15,7 +15,7 @@ from router.perceive import kernel
 from router.perceive.text.lexicon import Lexicon
 from router.types import Floats
 
-FIRST, END = 0x80, 0x2800
+FIRST, END = 0x80, 0x3040
 """The code points of the table; words with other ones are read by the tokenizer itself."""
 
 _BERT = ("WordPiece", "BertNormalizer", "BertPreTokenizer")
@@ -30,8 +30,13 @@ _READ = (
     0x20AC,
     *range(0x2190, 0x2194),
     *range(0x2200, 0x2280),
+    *range(0x2500, 0x2800),
+    *range(0x3001, 0x3004),
+    *range(0x3008, 0x3020),
 )
-"""Latin letters, punctuation, the euro, arrows and mathematics; none of them is of a script that the lexicon reads."""
+"""Latin letters, punctuation, the euro, arrows, mathematics, frames and symbols, and the punctuation of Chinese and
+Japanese; none of them is of a script that the lexicon reads.
+"""
 
 
 def known_characters() -> NDArray[np.int32]:

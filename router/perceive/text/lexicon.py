@@ -91,6 +91,8 @@ _OMITTED = dict.fromkeys(
 _FIRST_WORD, _WORDS = 2_000, 20_000
 """The range of English tokens for hashed n-grams: the most frequent whole words."""
 _HASHES = 1 << 24
+_LINE_BREAK = ord("\n")
+_NO_WORDS: tuple[Mapping[str, int], int] = {}, 0
 
 
 class Lexicon:
@@ -114,15 +116,32 @@ class Lexicon:
         return self._tokens, self._weights, len(self), _FIRST_WORD, _WORDS, _HASHES
 
     @functools.cached_property
-    def _index(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """The entry of each word, and the length of the longest word that begins with a character. Made at the first
-        text in another script: it takes megabytes, and as long as many decisions.
+    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[np.intp]]:
+        """Where words begin in the bytes of the list, and at the end where one would; the code points with which they
+        begin, in order; and the entries in that order.
         """
-        words = self._words.decode().split("\n")
-        longest: dict[str, int] = {}
-        for word in words:
-            longest[word[0]] = max(longest.get(word[0], 0), len(word))
-        return {word: entry for entry, word in enumerate(words)}, longest
+        points = np.frombuffer(f"\n{self._words.decode()}".encode("utf-32-le"), dtype=np.dtype("<u4"))
+        firsts = points[np.flatnonzero(points == _LINE_BREAK) + 1]
+        starts = np.flatnonzero(np.frombuffer(b"\n%b\n" % self._words, dtype=np.uint8) == _LINE_BREAK)
+        order = np.argsort(firsts, kind="stable")
+        return starts, firsts[order], order
+
+    @functools.cached_property
+    def _by_first(self) -> dict[str, tuple[Mapping[str, int], int] | None]:
+        """What `_beginning_with` returns for each character with which words begin, None where nobody has asked."""
+        _, firsts, _ = self._places
+        return dict.fromkeys(map(chr, np.unique(firsts).tolist()))
+
+    def _beginning_with(self, first: str) -> tuple[Mapping[str, int], int]:
+        """The entry of each word that begins with a character, and the length of the longest. Those of all characters
+        would take megabytes, and as long as many decisions.
+        """
+        starts, firsts, order = self._places
+        low, high = np.searchsorted(firsts, (ord(first), ord(first) + 1)).tolist()
+        entries = order[low:high].tolist()
+        words = [self._words[starts[entry] : starts[entry + 1] - 1].decode() for entry in entries]
+        found = self._by_first[first] = dict(zip(words, entries, strict=True)), max(map(len, words))
+        return found
 
     @classmethod
     def load(cls, file: Path, tokens: int) -> Lexicon:
@@ -145,10 +164,11 @@ class Lexicon:
 
     def entries(self, run: str) -> Iterator[int]:
         """The entries of a run that `split` returned, from left to right, longest match first."""
-        entries, longest_words = self._index
-        entry, longest, position, last = entries.get, longest_words.get, 0, len(run)
+        known, position, last = self._by_first.get, 0, len(run)
         while position < last:
-            for end in range(min(position + longest(run[position], 0), last), position, -1):
+            words, longest = known(run[position], _NO_WORDS) or self._beginning_with(run[position])
+            entry = words.get
+            for end in range(min(position + longest, last), position, -1):
                 number = entry(run[position:end])
                 if number is not None:
                     yield number

@@ -21,7 +21,7 @@ SOON = QueueLimits(10, Seconds(0.05))
 async def number_of(memory: BodyMemory, key: str, size: int, stack: contextlib.AsyncExitStack) -> int:
     """How many bodies of this size find memory."""
     for number in range(1000):
-        reserved = await stack.enter_async_context(memory.reserved(key))
+        reserved = stack.enter_context(memory.reserved(key))
         try:
             await reserved.reserve(size)
         except BusyError:
@@ -57,7 +57,7 @@ def test_a_body_waits_until_memory_is_given_back() -> None:
         memory = BodyMemory(64 * MIB, QueueLimits(), 0.75)
 
         async def request() -> None:
-            async with memory.reserved() as reserved:
+            with memory.reserved() as reserved:
                 await reserved.reserve(16 * MIB)
                 await asyncio.sleep(0.01)
 
@@ -70,7 +70,7 @@ def test_a_body_waits_until_memory_is_given_back() -> None:
 def test_what_is_not_kept_is_given_back() -> None:
     async def main() -> int:
         memory = BodyMemory(64 * MIB, SOON, 0.75)
-        async with memory.reserved("a") as reserved:
+        with memory.reserved("a") as reserved:
             await reserved.reserve(20 * MIB)
             reserved.keep(MIB)
             await reserved.reserve(MIB // 2)
@@ -82,11 +82,11 @@ def test_what_is_not_kept_is_given_back() -> None:
 def test_a_client_that_leaves_while_it_waits_holds_nothing() -> None:
     async def main() -> int:
         memory = BodyMemory(8 * MIB, QueueLimits(), 1.0)
-        async with memory.reserved() as reserved:
+        with memory.reserved() as reserved:
             await reserved.reserve(6 * MIB)
 
             async def request() -> None:
-                async with memory.reserved() as more:
+                with memory.reserved() as more:
                     await more.reserve(4 * MIB)
 
             waiting = asyncio.create_task(request())
@@ -108,7 +108,7 @@ def test_what_a_request_with_a_large_body_leaves_in_a_cycle_is_freed() -> None:
 
     async def main() -> bool:
         left = weakref.ref(Call())
-        async with BodyMemory(2**28, QueueLimits(), 1.0).reserved() as reserved:
+        with BodyMemory(2**28, QueueLimits(), 1.0).reserved() as reserved:
             await reserved.reserve(2**26)
         async with asyncio.timeout(10):
             while left() is not None:
@@ -125,7 +125,7 @@ def test_what_a_request_with_a_large_body_leaves_in_a_cycle_is_freed() -> None:
 def test_what_is_not_free_is_not_taken_at_once_except_in_any_case() -> None:
     async def main() -> None:
         memory = BodyMemory(8 * MIB, SOON, 0.75)
-        async with memory.reserved() as one, memory.reserved() as other:
+        with memory.reserved() as one, memory.reserved() as other:
             assert one.take(5 * MIB)
             assert not other.take(4 * MIB)
             assert (memory.used_bytes, other.bytes) == (5 * MIB, 0)

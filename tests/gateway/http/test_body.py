@@ -53,7 +53,7 @@ def arriving(*pieces: bytes, headers: Mapping[str, str] = NO_HEADERS, end: str =
 
 def read(*pieces: bytes, max_bytes: int = 10, end: str = "complete") -> bytes:
     async def main() -> bytes:
-        async with BodyMemory(2**20, QueueLimits(), 1.0).reserved() as memory:
+        with BodyMemory(2**20, QueueLimits(), 1.0).reserved() as memory:
             return await read_raw(arriving(*pieces, end=end), max_bytes, memory)
 
     return asyncio.run(main())
@@ -158,7 +158,7 @@ def decode(raw: bytes, coding: str = "", **limits: Any) -> tuple[dict[str, Any],
     """The object of a body, and the memory that was reserved for it."""
 
     async def main() -> tuple[dict[str, Any], int]:
-        async with BodyMemory(2**30, QueueLimits(), 1.0).reserved() as memory:
+        with BodyMemory(2**30, QueueLimits(), 1.0).reserved() as memory:
             headers = {"content-encoding": coding, "content-length": str(len(raw))}
             text = await read_body(arriving(raw, headers=headers), 2**24, memory)
             return await read_json_object(text, JsonLimits(limits.get("values", 10**6), 100), memory), memory.bytes
@@ -198,7 +198,7 @@ def test_requests_with_large_bodies_wait_for_each_other_before_they_are_read() -
 
         async def request() -> None:
             nonlocal most, reading
-            async with memory.reserved() as reserved:
+            with memory.reserved() as reserved:
                 exchange = arriving(text, headers={"content-length": str(len(text))})
                 raw = await read_body(exchange, 2**24, reserved)
                 reading += 1
@@ -216,7 +216,7 @@ def test_requests_with_large_bodies_wait_for_each_other_before_they_are_read() -
 def test_a_body_that_finds_no_memory_is_refused_before_it_is_read() -> None:
     async def main() -> None:
         memory = BodyMemory(2**20, QueueLimits(0), 1.0)
-        async with memory.reserved() as other, memory.reserved() as reserved:
+        with memory.reserved() as other, memory.reserved() as reserved:
             await other.reserve(2**20)
             with pytest.raises(BusyError):
                 await read_raw(arriving(headers={"content-length": "1000"}, end="never"), 2**20, reserved)

@@ -39,7 +39,7 @@ class Waiting:
         while not self.may_begin.is_set():
             await asyncio.sleep(0.005)
         try:
-            async with CancelOnDisconnect(exchange_of(scope).connection):
+            with CancelOnDisconnect(exchange_of(scope).connection):
                 await asyncio.Event().wait()
         except ClientDisconnect:
             self.has_left.set()

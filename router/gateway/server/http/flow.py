@@ -19,5 +19,5 @@ class Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """Read on, unless too much waits."""
-        if len(self.held) < HELD_BYTES:
+        if self.read_paused and len(self.held) < HELD_BYTES:
             super().resume_reading()

@@ -45,7 +45,7 @@ def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]], fields: M
     hosts = names.count(b"host") if names else int("host" in fields)
     if hosts != 1 and (hosts or version == "1.1"):
         return Refusal(400, "a request needs exactly one Host header")
-    for name in _SINGLE:
+    for name in _SINGLE if names else ():
         if names.count(name) > 1:
             return Refusal(400, f"the header {name.decode()} is there more than once")
     return None

@@ -180,7 +180,7 @@ def test_a_request_ends_at_its_time_also_after_its_client_has_left(has_left: boo
     async def main() -> None:
         loop = asyncio.get_running_loop()
         connection = ClientConnection(Transport(), lambda: None)
-        async with CancelOnDisconnect(connection, loop.time() - GRACE_S) as watch:
+        with CancelOnDisconnect(connection, loop.time() - GRACE_S) as watch:
             watch.grace_s = LATER
             if has_left:
                 connection.lost()
@@ -195,7 +195,7 @@ def test_a_client_that_left_before_the_time_of_its_request_is_what_ended_it() ->
     async def main() -> None:
         connection = ClientConnection(Transport(), lambda: None)
         ends_s = asyncio.get_running_loop().time() - GRACE_S + 0.02
-        async with CancelOnDisconnect(connection, ends_s):
+        with CancelOnDisconnect(connection, ends_s):
             connection.lost()
             try:
                 await asyncio.sleep(LATER)
@@ -210,7 +210,7 @@ def test_a_client_that_left_before_the_time_of_its_request_is_what_ended_it() ->
 def test_a_request_that_is_cancelled_from_outside_when_its_client_leaves_stays_cancelled() -> None:
     async def request() -> None:
         connection = ClientConnection(Transport(), lambda: None)
-        async with CancelOnDisconnect(connection):
+        with CancelOnDisconnect(connection):
             asyncio.get_running_loop().call_soon(connection.lost)
             await asyncio.sleep(LATER)
 
@@ -229,13 +229,12 @@ def test_a_request_that_fails_when_it_is_cancelled_leaves_no_cancellation_behind
         task = asyncio.current_task()
         assert task is not None
         connection = ClientConnection(Transport(), lambda: None)
-        with contextlib.suppress(OSError):
-            async with CancelOnDisconnect(connection):
-                connection.lost()
-                try:
-                    await asyncio.sleep(LATER)
-                except asyncio.CancelledError:
-                    raise OSError from None
+        with contextlib.suppress(OSError), CancelOnDisconnect(connection):
+            connection.lost()
+            try:
+                await asyncio.sleep(LATER)
+            except asyncio.CancelledError:
+                raise OSError from None
         return task.cancelling()
 
     assert in_loop(main) == 0
@@ -245,7 +244,7 @@ def test_a_request_that_has_ended_is_not_cancelled_at_its_time() -> None:
     async def main() -> bool:
         loop = asyncio.get_running_loop()
         connection = ClientConnection(Transport(), lambda: None)
-        async with CancelOnDisconnect(connection, loop.time() - GRACE_S + 0.01):
+        with CancelOnDisconnect(connection, loop.time() - GRACE_S + 0.01):
             pass
         await asyncio.sleep(0.02)
         return True
