@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import time
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from router.dispatch.bounds.time_limit import TimeLimit
 from router.errors import UpstreamError, without_frames
 from router.formats.quantities import Seconds
 from router.types import Usage
@@ -237,10 +237,9 @@ class EventStream:
         self.offer_to(None)
         try:
             if self.complete:
-                with contextlib.suppress(UpstreamError, TimeoutError):
-                    async with asyncio.timeout(_DRAIN_S):
-                        while await self._source.read():
-                            pass
+                with contextlib.suppress(UpstreamError, TimeoutError), TimeLimit(_DRAIN_S):
+                    while await self._source.read():
+                        pass
             await self._source.close()
         finally:
             for error in (self._error, self.problem):
@@ -255,7 +254,7 @@ class EventStream:
         started_s = time.monotonic()
         while True:
             try:
-                async with asyncio.timeout(deadline_s - time.monotonic()):
+                with TimeLimit(deadline_s - time.monotonic()):
                     chunk = await self._source.read()
                 break
             except TimeoutError:
@@ -315,7 +314,8 @@ class EventStream:
             if is_plain:
                 texts: list[bytes] = []
                 at = self._text_events.skip(events, at, texts)
-                self.delivered.add_texts(texts)
+                if texts:
+                    self.delivered.add_texts(texts)
                 if at == len(events):
                     break
             end = end_of_event(events, at, has_cr=has_cr)

@@ -88,9 +88,10 @@ MIGRATIONS = (
     ("CREATE INDEX records_of_shadows ON records (at) WHERE surface = 'shadow'",),
 )
 
-# One statement for many records: the connection gives the interpreter's lock away with each, and the event loop has to
-# give it back. More records to a statement gain nothing.
-_INSERTED_AT_ONCE = 32
+INSERTED_AT_ONCE = 16
+"""How many records one statement inserts: the connection gives the interpreter's lock away with each, and the event
+loop has to give it back. With many more, requests would wait noticeably for a statement.
+"""
 _BYTES_AT_ONCE = 2**20
 _ROW = f"(NULL{', ?' * 16})"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
@@ -104,7 +105,7 @@ def _few(entries: Iterator[Record | Snapshot]) -> list[Record | Snapshot]:
     """The next entries that one statement inserts; the database copies all of them, and a prompt may be large."""
     few: list[Record | Snapshot] = []
     size = 0
-    while len(few) < _INSERTED_AT_ONCE and size < _BYTES_AT_ONCE and (entry := next(entries, None)) is not None:
+    while len(few) < INSERTED_AT_ONCE and size < _BYTES_AT_ONCE and (entry := next(entries, None)) is not None:
         few.append(entry)
         size += len((entry.prompt if isinstance(entry, Record) else entry.content) or b"")
     return few

@@ -9,6 +9,9 @@ _BACKSLASH = ord("\\")
 _AFTER_TEXT = (b'",', b'"}')
 _LINE_ENDS = (b"\n", b"\r")
 _MAX_LESSONS = 16
+# From so many events on, one search for all of them takes less than one for each.
+_MANY = 4
+_NEVER_INSIDE = (b'"', *_LINE_ENDS)
 
 
 class TextEvents:
@@ -26,7 +29,7 @@ class TextEvents:
 
     def learn(self, event: bytes) -> None:
         """Learn from a whole event that is of no interest but for its text."""
-        if not self._lessons or b"\r" in event or not event.endswith(b"\n\n"):
+        if not self._lessons or b"\r" in event or not event.endswith(b"\n\n") or event.startswith(b"\n"):
             return
         self._lessons -= 1
         found = [*self._texts.finditer(event)]
@@ -38,6 +41,8 @@ class TextEvents:
         where there is none. The texts of those before it are added to `texts`.
         """
         before, after = self._before, self._after
+        if before and events.startswith(before, at) and len(events) - at > _MANY * (len(before) + len(after)):
+            at = self._skip_many(events, at, texts)
         while before and events.startswith(before, at):
             start = at + len(before)
             end = events.find(b'"', start)
@@ -56,3 +61,19 @@ class TextEvents:
             at = end + len(after)
             self._lessons = _MAX_LESSONS
         return at
+
+    def _skip_many(self, events: bytes, at: int, texts: list[bytes]) -> int:
+        """As `skip`, of events that arrived together, without the last of them: all at once where no text has a quote,
+        else none.
+        """
+        before, after = self._before, self._after
+        between = after + before
+        *whole, _ = events[at + len(before) :].split(between)
+        joined = b"".join(whole)
+        if not whole or any(each in joined for each in _NEVER_INSIDE):
+            return at
+        if b"\\" in joined and any(text.endswith(b"\\") for text in whole):
+            return at
+        texts += whole
+        self._lessons = _MAX_LESSONS
+        return at + len(joined) + len(whole) * (len(before) + len(after))

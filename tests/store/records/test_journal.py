@@ -15,7 +15,7 @@ import pytest
 
 from router.errors import FileError
 from router.store.database import DatabaseError, ForeignDatabaseError
-from router.store.records.journal import FOLDER_NAME, Journal, open_records
+from router.store.records.journal import FOLDER_NAME, Journal, open_records, recover_segments
 from router.store.records.record import Entry, Record, Snapshot, write_entry
 from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
@@ -174,6 +174,15 @@ def test_a_damaged_line_costs_no_other(tmp_path: Path) -> None:
     assert opened is not None
     opened.close()
     assert set(stored_in(tmp_path)) == {"one", "two"}
+
+
+def test_moving_many_records_gives_way_after_every_few(tmp_path: Path) -> None:
+    left_behind(tmp_path, b"".join(write_entry(Entry(record=record(f"r{number}"))) for number in range(40)))
+    stored_then: list[int] = []
+    with SqliteRecords.open(tmp_path) as store:
+        recover_segments(tmp_path / FOLDER_NAME, store, lambda: stored_then.append(store.last_number()))
+    assert stored_then == [16, 32]
+    assert len(stored_in(tmp_path)) == 40
 
 
 def test_the_segment_of_a_running_process_is_not_touched(tmp_path: Path) -> None:

@@ -83,3 +83,19 @@ def test_what_is_skipped_differs_in_nothing_but_its_text(text: bytes) -> None:
         assert expected is not None
         value["choices"][0]["delta"]["content"] = "one"
         assert value == expected
+
+
+@given(st.lists(TEXTS | st.just(b"plain"), max_size=12))
+@example([b"plain"] * 12)
+@example([b"plain"] * 6 + [b"a\\"] + [b"plain"] * 6)
+@example([b"plain"] * 6 + [rb"\"quoted\""] + [b"plain"] * 6)
+def test_events_that_arrive_together_are_skipped_as_those_that_arrive_singly(several: list[bytes]) -> None:
+    known, skipped, texts = knowing(chunk(b"one")), 0, list[bytes]()
+    for text in several:
+        each = chunk(text)
+        if known.skip(each, 0, texts) < len(each):
+            break
+        skipped += len(each)
+    together: list[bytes] = []
+    assert known.skip(b"".join(map(chunk, several)), 0, together) == skipped
+    assert together == texts
