@@ -43,7 +43,7 @@ _ANTHROPIC_VERSION = "2023-06-01"
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
 
 # `route` is for the gateway; the others would select another upstream or account.
-_NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
+_NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
 _FLAGS_METADATA = "route_flags"
 
 
@@ -209,8 +209,9 @@ def _check_status(card: Card, status: int) -> None:
 def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     """`body` with the upstream's name for the model, and without the fields that are for the gateway."""
     forwarded = {**body, "model": model}
-    for field in _NEVER_FORWARDED:
-        forwarded.pop(field, None)
+    if not _NEVER_FORWARDED.isdisjoint(forwarded):
+        for field in _NEVER_FORWARDED:
+            forwarded.pop(field, None)
     metadata = forwarded.get("metadata")
     if isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
         others = {key: value for key, value in metadata.items() if key != _FLAGS_METADATA}

@@ -50,7 +50,7 @@ def has_usual_fields(body: Mapping[str, Any], dialect: Dialect) -> bool:
         return False
     if dialect.bounds and not dialect.bounds.keys().isdisjoint(body):
         return False
-    return not any([second in body for _, second in dialect.exclusive])
+    return not (dialect.exclusive and any(second in body for _, second in dialect.exclusive))
 
 
 def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:

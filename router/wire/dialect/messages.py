@@ -41,7 +41,7 @@ def are_plain(messages: Any, dialect: Dialect) -> bool:
     for message in messages:
         if not _is_plain(message, dialect) or len(message) != 2:
             return False
-    return dialect.system == "anywhere" or not any([_is_system(message) for message in messages[1:]])
+    return dialect.system == "anywhere" or not any(map(_is_system, messages[1:]))
 
 
 def _is_system(message: Any) -> bool:
