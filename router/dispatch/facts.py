@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.cards.servers import DIRECT
 from router.dispatch.connection.urls import models_url
 from router.dispatch.providers import base_url, dialect_of, native_apis, uses_litellm
 from router.formats.net import is_loopback
@@ -16,7 +17,8 @@ _MOST = 4096
 
 class Facts(Struct, frozen=True, eq=False):
     """`apis` are the APIs that the server supports without conversion. `by_litellm`: chat requests go through litellm.
-    `local_models_url` is where a server on this machine lists its models; None for every other.
+    `is_direct`: it is never called by way of a proxy. `local_models_url` is where a server on this machine lists its
+    models; None for every other.
     """
 
     card: Card
@@ -24,6 +26,7 @@ class Facts(Struct, frozen=True, eq=False):
     base_url: str | None
     by_litellm: bool
     dialect: Dialect
+    is_direct: bool
     local_models_url: str | None
 
 
@@ -39,7 +42,15 @@ def server_facts_of(card: Card) -> Facts:
             # Otherwise those of cards that have been edited would stay.
             _BY_IDENTITY.clear()
         url = base_url(card)
-        local_url = models_url(card) if is_loopback(url) else None
-        facts = Facts(card, native_apis(card), url, uses_litellm(card), dialect_of(card), local_url)
+        is_local = is_loopback(url)
+        facts = Facts(
+            card,
+            native_apis(card),
+            url,
+            uses_litellm(card),
+            dialect_of(card),
+            is_local or card.proxy == DIRECT,
+            models_url(card) if is_local else None,
+        )
         _BY_IDENTITY[id(card)] = facts
     return facts

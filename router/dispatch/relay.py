@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,14 +13,14 @@ from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
-from router.dispatch.bodies.whole import error_response, read_whole, redacting, tokens_in, whole_response
+from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import extra_headers, target
+from router.dispatch.connection.egress import endpoint, extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError
+from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared
 from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
@@ -34,13 +35,15 @@ _LOG = logging.getLogger(__name__)
 # This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
-_FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
+_FORWARDED = frozenset(
+    {"anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate"}
+)
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
 
 # `route` is for the gateway; the others would select another upstream or account.
-_NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
+_NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
 _FLAGS_METADATA = "route_flags"
 
 
@@ -96,15 +99,15 @@ class Relay:
 
     async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         key = api_key(card)
-        headers = _headers(card, key, call) | {"accept": raw.accept}
+        headers = {**_headers(card, key, call), "accept": raw.accept}
         if raw.body:
             headers["content-type"] = raw.content_type
         else:
             del headers["content-type"]
-        endpoint = endpoint_url(card, raw.path)
+        url = endpoint_url(card, raw.path)
         response = await self._client.send(
             raw.method,
-            target(card, endpoint.update_query(raw.query) if raw.query else endpoint, self.http2),
+            target(card, url.update_query(raw.query) if raw.query else url, self.http2),
             headers,
             raw.body,
             connect_s=self.timeouts.connect_s,
@@ -141,7 +144,7 @@ class Relay:
         timeouts = call.limits(self.timeouts) if call.stream else self.timeouts
         response = await self._client.send(
             "POST",
-            target(card, endpoint_url(card, path or protocol.path), self.http2),
+            endpoint(card, path or protocol.path, self.http2),
             _headers(card, key, call),
             payload,
             connect_s=self.timeouts.connect_s,
@@ -150,10 +153,12 @@ class Relay:
         try:
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
             _check_status(card, status)
-            body = BodyReader(response.read, response.headers.get("content-encoding", ""))
-            # Servers mix up the content types, and whether a stream was requested.
-            if call.stream and status < 300:
-                kind = await body.kind()
+            may_stream = call.stream and status < 300
+            whole = None if may_stream else taken_whole(response)
+            if whole is None:
+                body = BodyReader(response.read, response.headers.get("content-encoding", ""))
+                # Servers mix up the content types, and whether a stream was requested.
+                kind = await body.kind() if may_stream else "json"
                 if kind == "events" or (kind == "other" and _is_event_stream(headers)):
                     source = _source(card, key, body, response)
                     keep_usage, decode = call.wants_usage, call.decode
@@ -162,13 +167,15 @@ class Relay:
                     return UpstreamResponse(card, status, headers, stream)
                 if kind == "other":
                     raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
-            whole = await read_whole(card, response, body, self.timeouts.idle_s, arrived)
+                whole = await read_whole(card, response, body, self.timeouts.idle_s, arrived)
+            elif status < 300:
+                arrived.append(whole)
         except BaseException:
             response.close()
             raise
         if len(whole) > _LARGE_BYTES:
             await self._pace.turn(call.tenant)
-        if call.stream and status < 300:
+        if may_stream:
             answer = whole_response(card, key, status, headers, whole, decode=True)
             return answer if answer.status >= 300 else await as_stream(answer, protocol, timeouts, call)
         if status < 300 and are_events(whole):
@@ -202,8 +209,9 @@ def _check_status(card: Card, status: int) -> None:
 def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     """`body` with the upstream's name for the model, and without the fields that are for the gateway."""
     forwarded = {**body, "model": model}
-    for field in _NEVER_FORWARDED:
-        forwarded.pop(field, None)
+    if not _NEVER_FORWARDED.isdisjoint(forwarded):
+        for field in _NEVER_FORWARDED:
+            forwarded.pop(field, None)
     metadata = forwarded.get("metadata")
     if isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
         others = {key: value for key, value in metadata.items() if key != _FLAGS_METADATA}
@@ -227,21 +235,31 @@ def _rejects_stream_options(response: UpstreamResponse) -> bool:
     return response.status in (400, 422) and isinstance(response.body, bytes) and b"stream_options" in response.body
 
 
-def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
-    headers = {name: value for name in _FORWARDED if (value := call.headers.get(name, "")) and value.isascii()}
-    headers |= {
+def _headers(card: Card, key: str | None, call: Call) -> Mapping[str, str]:
+    usual = _usual_headers(card.provider == "anthropic", call.api == "messages", key)
+    if not card.headers and _FORWARDED.isdisjoint(call.headers):
+        return usual
+    forwarded = {
+        name: value for name in sorted(_FORWARDED) if (value := call.headers.get(name, "")) and value.isascii()
+    }
+    return {**usual, **forwarded, **extra_headers(card)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _usual_headers(of_anthropic: bool, in_messages: bool, key: str | None) -> Prepared:
+    headers = {
         "accept": "*/*",
         # The bytes are passed on unchanged, and not every client supports compression.
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": f"pulvinar/{__version__}",
     }
-    if call.api == "messages":
-        headers.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+    if in_messages:
+        headers["anthropic-version"] = _ANTHROPIC_VERSION
     if key is not None:
-        name, value = ("x-api-key", key) if card.provider == "anthropic" else ("authorization", f"Bearer {key}")
+        name, value = ("x-api-key", key) if of_anthropic else ("authorization", f"Bearer {key}")
         headers[name] = value
-    return headers | extra_headers(card) if card.headers else headers
+    return Prepared(headers)
 
 
 def _reading(card: Card, response: Answer) -> Read:

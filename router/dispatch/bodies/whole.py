@@ -15,12 +15,21 @@ from router.dispatch.http1 import Answer
 from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
 from router.errors import UpstreamError
+from router.formats.codings import coding_that_begins
 from router.formats.json import json_or_none
 from router.wire.errors import fault_of, is_error_body
 from router.wire.usage import texts_in, tokens_of, usage_in
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MAX_DECODED_BYTES = 2**20
+
+
+def taken_whole(response: Answer) -> bytes | None:
+    """The body of an answer that has arrived whole and has no coding; None for any other, of which nothing is taken."""
+    if not response.is_complete or "content-encoding" in response.headers:
+        return None
+    body = response.arrived
+    return None if coding_that_begins(body) or len(body) > MAX_RESPONSE_BYTES else response.take()
 
 
 async def read_whole(card: Card, response: Answer, body: BodyReader, idle_s: float, arrived: list[bytes]) -> bytes:
@@ -70,7 +79,9 @@ def whole_response(
     if summary.is_error:
         return error_response(card, key, None, headers, body)
     counts = {"usage": summary.usage}
-    usage = usage_in(counts if summary.service_tier is None else counts | {"service_tier": summary.service_tier})
+    if summary.service_tier is not None:
+        counts["service_tier"] = summary.service_tier
+    usage = usage_in(counts)
     if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
         if is_error_body(whole):
             return error_response(card, key, None, headers, body)

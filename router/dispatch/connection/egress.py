@@ -12,6 +12,8 @@ from yarl import URL
 from router import settings
 from router.cards.schema import Card
 from router.cards.servers import DIRECT
+from router.dispatch.connection.urls import endpoint_url
+from router.dispatch.facts import Facts, server_facts_of
 from router.errors import UpstreamError
 from router.formats.net import is_loopback_host, parse_url
 
@@ -32,6 +34,20 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
     if card.ca_bundle is not None:
         options["ssl"] = _trusting(card.id, card.ca_bundle)
     return options
+
+
+def endpoint(card: Card, path: str, http2: bool = False) -> Target:
+    """The target of an endpoint of the card's upstream; see `target`."""
+    facts = server_facts_of(card)
+    if facts.is_direct and card.ca_bundle is None:
+        return _direct_endpoint(facts, path, http2)
+    # The environment and the file may have changed.
+    return target(card, endpoint_url(card, path), http2)
+
+
+@functools.lru_cache(maxsize=4096)
+def _direct_endpoint(facts: Facts, path: str, http2: bool) -> Target:
+    return target(facts.card, endpoint_url(facts.card, path), http2)
 
 
 def target(card: Card, url: URL, http2: bool = False) -> Target:

@@ -67,6 +67,8 @@ class Health:
         self._number = 0
         self._all = _Scope()
         self._keys: dict[str, _Scope] = {}
+        # Whether anything may be known against the deployment: else nobody's breaker or pause has to be asked.
+        self._is_suspect = False
         # Whether the last call succeeded: of each key, and of those keys of which nothing is known.
         self._works_for: dict[str, bool] = {}
         self._works: bool | None = None
@@ -75,15 +77,14 @@ class Health:
 
     def unready(self, limits: RateLimits, now_s: float, key: str = "") -> Unready | None:
         """Why calls of the key should not begin now; None where they can."""
-        everyone, own = self._all, self._keys.get(key) if self._keys else None
-        paused_until_s = everyone.paused_until_s if own is None else max(everyone.paused_until_s, own.paused_until_s)
-        if now_s < paused_until_s:
-            return Unready("rate_limited", paused_until_s - now_s)
-        cooling_s = everyone.breaker.wait_s(now_s)
-        if own is not None:
-            cooling_s = max(cooling_s, own.breaker.wait_s(now_s))
-        if cooling_s > 0:
-            return Unready("cooling_down", cooling_s)
+        if self._is_suspect:
+            scopes = self._scopes(key)
+            paused_until_s = max(scope.paused_until_s for scope in scopes)
+            if now_s < paused_until_s:
+                return Unready("rate_limited", paused_until_s - now_s)
+            cooling_s = max(scope.breaker.wait_s(now_s) for scope in scopes)
+            if cooling_s > 0:
+                return Unready("cooling_down", cooling_s)
         if limits.concurrency is not None and self.running >= limits.concurrency:
             return Unready("at_capacity", 1.0)
         if limits.rpm is None and limits.tpm is None:
@@ -123,26 +124,28 @@ class Health:
         self.running += 1
         self.begun_s = now_s
         self._number += 1
-        ticket = Ticket(self._number, key)
-        self._count_start(limits, now_s)
-        self._all.breaker.begin(ticket.number, now_s)
-        if (own := self._keys.get(key)) is not None:
-            own.breaker.begin(ticket.number, now_s)
-        return ticket
+        if limits.rpm is not None:
+            self._started.append(now_s)
+        if self._is_suspect:
+            for scope in self._scopes(key):
+                scope.breaker.begin(self._number, now_s)
+        return Ticket(self._number, key)
 
     def retry(self, limits: RateLimits, ticket: Ticket, now_s: float) -> Ticket:
         """Count another attempt of a call that is running. Its failure shows no more than the first one did, but its
         success shows that the deployment works.
         """
-        self._count_start(limits, now_s)
+        if limits.rpm is not None:
+            self._started.append(now_s)
         self._number += 1
         return Ticket(ticket.number, ticket.key, self._number)
 
     def end(self, ticket: Ticket) -> None:
         """Count the end of a call, whatever its outcome."""
         self.running -= 1
-        for breaker in self._breakers(ticket.key):
-            breaker.end(ticket.number)
+        if self._is_suspect:
+            for scope in self._scopes(ticket.key):
+                scope.breaker.end(ticket.number)
 
     def spend(self, limits: RateLimits, tokens: int, now_s: float) -> None:
         """Count tokens against the limit per minute."""
@@ -151,18 +154,22 @@ class Health:
 
     def record_answer(self, ticket: Ticket) -> None:
         """Record that the answer of a call has begun."""
-        for breaker in self._breakers(ticket.key):
-            breaker.answer(ticket.number)
+        if self._is_suspect:
+            for scope in self._scopes(ticket.key):
+                scope.breaker.answer(ticket.number)
 
     def record_success(self, ticket: Ticket, now_s: float) -> None:
         """Record a successful response: end any cooldown of the key, and of all."""
         self._works = True
         self._works_for.pop(ticket.key, None)
-        for breaker in self._breakers(ticket.key):
-            breaker.succeed(max(ticket.number, ticket.latest))
+        if not self._is_suspect:
+            return
+        for scope in self._scopes(ticket.key):
+            scope.breaker.succeed(max(ticket.number, ticket.latest))
         own = self._keys.get(ticket.key)
         if own is not None and own.breaker.is_idle and now_s >= own.paused_until_s:
             del self._keys[ticket.key]
+        self._is_suspect = not self.is_well(now_s)
 
     def forget_failures(self) -> None:
         """End every cooldown: the server was gone, and is back."""
@@ -176,6 +183,7 @@ class Health:
         """Record a failure. It may start a cooldown or a pause, and never shortens one."""
         if evidence.health == "unchanged":
             return
+        self._is_suspect = True
         if len(self._works_for) >= _MAX_KEYS:
             self._works_for.clear()
         self._works_for[ticket.key] = False
@@ -214,13 +222,9 @@ class Health:
         )
         everyone.paused_until_s = max(everyone.paused_until_s, until_s)
 
-    def _count_start(self, limits: RateLimits, now_s: float) -> None:
-        if limits.rpm is not None:
-            self._started.append(now_s)
-
-    def _breakers(self, key: str) -> tuple[Breaker, ...]:
-        own = self._keys.get(key) if self._keys else None
-        return (self._all.breaker,) if own is None else (self._all.breaker, own.breaker)
+    def _scopes(self, key: str) -> tuple[_Scope, ...]:
+        own = self._keys.get(key)
+        return (self._all,) if own is None else (self._all, own)
 
     def _of_key(self, key: str, now_s: float) -> _Scope:
         scope = self._keys.get(key)

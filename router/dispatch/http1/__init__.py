@@ -1,7 +1,7 @@
 """A client for HTTP/1.1 upstreams: connections that are kept open, TLS, and proxies."""
 
 from router.dispatch.http1.answer import Answer
-from router.dispatch.http1.client import Client
+from router.dispatch.http1.client import Client, Prepared
 from router.dispatch.http1.errors import BrokenError, ConnectError, ConnectTimeoutError, ProtocolError
 from router.dispatch.http1.target import Target, target_of
 
@@ -11,6 +11,7 @@ __all__ = [
     "Client",
     "ConnectError",
     "ConnectTimeoutError",
+    "Prepared",
     "ProtocolError",
     "Target",
     "target_of",

@@ -64,18 +64,29 @@ class Answer:
             self._raise_failure()
             await self._changed()
 
+    @property
+    def arrived(self) -> bytes:
+        """What has arrived of the body and was not taken."""
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0] if self._chunks else b""
+
+    def take(self) -> bytes:
+        """What has arrived of the body and was not taken, which then is."""
+        body = self.arrived
+        self._chunks = []
+        self.buffered_bytes = 0
+        self._on_taken()
+        return body
+
     async def read(self) -> bytes:
-        """What has arrived of the body and was not read; b"" at its end.
+        """What has arrived of the body and was not taken; b"" at its end.
 
         Raises BrokenError or ProtocolError once everything before the failure was read.
         """
         while True:
-            if chunks := self._chunks:
-                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                self._chunks = []
-                self.buffered_bytes = 0
-                self._on_taken()
-                return body
+            if self._chunks:
+                return self.take()
             if self.is_complete:
                 return b""
             self._raise_failure()

@@ -19,6 +19,18 @@ REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
+class Prepared(dict[str, str]):
+    """The headers of many requests, whose lines are made once. Not to be changed. Raises ValueError for a header that
+    cannot be sent.
+    """
+
+    __slots__ = ("lines",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self.lines = _lines(headers)
+
+
 class Client:
     """Sends requests over connections that stay open between them. Use it on one event loop.
 
@@ -94,9 +106,14 @@ class Client:
 
 
 def _head(method: str, target: Target, headers: Mapping[str, str], body: bytes, is_alone: bool) -> bytes:
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers) or "\0" in lines:
-        raise ValueError("a header has a line break or a null character")
+    lines = headers.lines if type(headers) is Prepared else _lines(headers)
     length = f"content-length: {len(body)}\r\n" if body or method not in _BODILESS else ""
     closing = "connection: close\r\n" if is_alone else ""
     return f"{method} {target.resource} HTTP/1.1\r\n{target.fields}{lines}{length}{closing}\r\n".encode()
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers) or "\0" in lines:
+        raise ValueError("a header has a line break or a null character")
+    return lines

@@ -27,7 +27,8 @@ class Load:
 
     def begin(self, deployment: Deployment) -> None:
         """A call begins."""
-        _count(self._running, deployment.place, 1)
+        place = deployment.place
+        self._running[place] = self._running.get(place, 0) + 1
 
     def end(self, deployment: Deployment) -> None:
         """A call has ended."""

@@ -110,8 +110,9 @@ class DeploymentPool:
     ) -> Slot | None:
         """Begin a call of the client's `key` at the least busy deployment of the first card that has a ready one.
 
-        Deployments in `tried` are left out. Those that `avoids` names, and those of an account that was refused lately,
-        are called only where no other is ready. End the call with `end`. None where no deployment is left to try.
+        Deployments in `tried` are left out. Those that `avoids` names, which is asked once any was tried, and those of
+        an account that was refused lately, are called only where no other is ready. End the call with `end`. None where
+        no deployment is left to try.
 
         Of a card's ready deployments, that of the `affinity` is taken. A request that is bound to it is called nowhere
         else; one with an affinity that binds waits for it, unless it fails or is rate limited. Where a card has
@@ -170,8 +171,11 @@ class DeploymentPool:
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
         now_s = time.monotonic()
-        untried = [each for card in cards for each in self.deployments_of(card) if each.name not in tried]
-        return any(self._unready(each, now_s, key) is None for each in untried)
+        for card in cards:
+            for each in self.deployments_of(card):
+                if each.name not in tried and self._unready(each, now_s, key) is None:
+                    return True
+        return False
 
     def standing(self, slot: Slot) -> Standing:
         """What is known of the deployment while a call at it begins."""
@@ -307,7 +311,7 @@ class DeploymentPool:
             problem = self._unready(deployment, now_s, search.key)
             if problem is not None:
                 found.unready.append((problem, deployment))
-            elif search.avoids(deployment) or self._refused.has(deployment.card, now_s):
+            elif (tried and search.avoids(deployment)) or self._refused.has(deployment.card, now_s):
                 found.last.append(deployment)
             elif are_mixed and deployment.for_batches and not is_batch:
                 found.spare.append(deployment)

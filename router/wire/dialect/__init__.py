@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from router.errors import FieldError
-from router.wire.dialect.fields import fit_fields
+from router.wire.dialect.fields import fit_fields, has_usual_fields
 from router.wire.dialect.history import fit_history, fit_thinking
 from router.wire.dialect.lookup import dialect_for
-from router.wire.dialect.messages import fit_messages, without_cache_control
+from router.wire.dialect.messages import are_plain, fit_messages, without_cache_control
 from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.dialect.servers import SERVERS
 
@@ -40,6 +40,14 @@ def adapt(chat_body: Mapping[str, Any], dialect: Dialect, maker: str = "") -> Fi
     `maker` is the `server_id` of the upstream's card, to which alone its reasoning is returned. Raises FieldError that
     names a field or a content part which the server does not support and without which the answer would be another.
     """
+    if (
+        dialect.thinks
+        and "cache_control" not in chat_body
+        and has_usual_fields(chat_body, dialect)
+        and are_plain(chat_body.get("messages"), dialect)
+    ):
+        # As most are, and as every server accepts them.
+        return Fitted(chat_body)
     fitted, changed = fit_fields(chat_body, dialect)
     if not dialect.cache_control:
         fitted.pop("cache_control", None)

@@ -24,7 +24,7 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     """
     fitted = dict(body)
     changed: list[str] = []
-    if _KNOWN.isdisjoint(body) and not _has_rules_for(body, dialect):
+    if has_usual_fields(body, dialect):
         return fitted, changed
     _fit_tools(fitted, changed)
     _fit_limit(fitted, dialect)
@@ -44,10 +44,13 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     return fitted, changed
 
 
-def _has_rules_for(body: Mapping[str, Any], dialect: Dialect) -> bool:
-    """Whether the dialect states something of a field of the body, beyond what all know."""
-    of_field = not (dialect.rejects.isdisjoint(body) and dialect.bounds.keys().isdisjoint(body))
-    return of_field or any(second in body for _, second in dialect.exclusive)
+def has_usual_fields(body: Mapping[str, Any], dialect: Dialect) -> bool:
+    """Whether the body has none of the fields of which something is known, here or of the server."""
+    if not (_KNOWN.isdisjoint(body) and dialect.rejects.isdisjoint(body)):
+        return False
+    if dialect.bounds and not dialect.bounds.keys().isdisjoint(body):
+        return False
+    return not (dialect.exclusive and any(second in body for _, second in dialect.exclusive))
 
 
 def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:

@@ -34,6 +34,16 @@ def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
     return _alternating(kept) if dialect.alternating else kept
 
 
+def are_plain(messages: Any, dialect: Dialect) -> bool:
+    """Whether these are messages with a role and a text alone, which the server accepts as they are."""
+    if not isinstance(messages, list) or dialect.alternating or not dialect.system_alone:
+        return False
+    for message in messages:
+        if not _is_plain(message, dialect) or len(message) != 2:
+            return False
+    return dialect.system == "anywhere" or not any(map(_is_system, messages[1:]))
+
+
 def _is_system(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") == "system"
 

@@ -17,7 +17,6 @@ MAX_TOKENS = 100_000_000
 
 _MAX_COST_USD = 10_000.0
 _MAX_TIER_CHARACTERS = 32
-_THREE = ("prompt_tokens", "completion_tokens", "total_tokens")
 _WHOLES = frozenset({"input", "output", "total"})
 _CACHES = ("cached", "written", "written_5m", "written_1h")
 
@@ -83,12 +82,12 @@ def _plain(usage: Mapping[str, Any]) -> Usage | None:
     """The usage where an object has OpenAI's three counts and nothing else, or vLLM's null beside them, as most servers
     write it; else None. Only quicker than `_read`.
     """
-    if len(usage) != len(_THREE) + (usage.get("prompt_tokens_details", 0) is None):
+    if len(usage) != 3 and (len(usage) != 4 or usage.get("prompt_tokens_details", 0) is not None):
         return None
-    prompt, answer, total = map(usage.get, _THREE)
-    if not (type(prompt) is type(answer) is type(total) is int) or min(prompt, answer) <= 0 or total > MAX_TOKENS:
+    prompt, answer, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+    if not (type(prompt) is type(answer) is type(total) is int and prompt > 0 and answer > 0):
         return None
-    return Usage(prompt, answer) if total == prompt + answer else None
+    return Usage(prompt, answer) if total == prompt + answer and total <= MAX_TOKENS else None
 
 
 def _read(usage: Mapping[str, Any], counts: Mapping[str, _Count], earlier: Usage | None) -> Usage:
