@@ -242,11 +242,15 @@ static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     vocabulary->most_characters = most;
     for (int i = 0; i < 2; i++)
         self->freed[i] = vocabulary->slots[i] = PyMem_Calloc(slots, sizeof(Slot));
-    self->freed[2] = vocabulary->pool = PyMem_Malloc((size_t)bytes + 1);
-    if (!vocabulary->slots[0] || !vocabulary->slots[1] || !vocabulary->pool) {
+    for (int c = 0; c < 128; c++)
+        vocabulary->of_ascii[c] = -1;
+    self->freed[2] = vocabulary->pool = PyMem_Malloc((size_t)bytes + (size_t)count * sizeof(Piece) + 1);
+    self->freed[3] = vocabulary->may_have[0] = PyMem_Calloc(2, FILTER_BYTES);
+    if (!vocabulary->slots[0] || !vocabulary->slots[1] || !vocabulary->pool || !vocabulary->may_have[0]) {
         PyErr_NoMemory();
         return refuse(self, "");
     }
+    vocabulary->may_have[1] = vocabulary->may_have[0] + FILTER_BYTES;
     uint32_t offset = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         const char *piece = PyUnicode_AsUTF8AndSize(PyList_GetItem(pieces, i), &size);
@@ -258,8 +262,7 @@ static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         /* What is longer than a word that is read cannot occur in one. */
         if (size == 0 || size >= MOST_WORD)
             continue;
-        add_piece(vocabulary, piece, (uint32_t)size, offset, continues, (int32_t)i);
-        offset += (uint32_t)size;
+        offset = add_piece(vocabulary, piece, (uint32_t)size, offset, continues, (int32_t)i);
     }
     return (PyObject *)self;
 }
