@@ -3,7 +3,7 @@
 #if IS_AVX2
 #define EIGHT_OF_BYTES(to, from) \
     ((to) = (float8)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(from)))))
-#define EIGHT_OF_HALVES(to, from) ((to) = (uint32x8)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(from))))
+#define EIGHT_OF_HALVES(to, from) ((to) = (float8)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from))))
 #else
 #define EIGHT_OF_BYTES(to, from)              \
     do {                                      \
@@ -12,12 +12,15 @@
             floats_[at_] = (float)(from)[at_]; \
         memcpy(&(to), floats_, 32);           \
     } while (0)
-#define EIGHT_OF_HALVES(to, from)             \
-    do {                                      \
-        uint32_t halves_[8];                  \
-        for (int at_ = 0; at_ < 8; at_++)     \
-            halves_[at_] = (from)[at_];       \
-        memcpy(&(to), halves_, 32);           \
+#define EIGHT_OF_HALVES(to, from)                                                                  \
+    do {                                                                                           \
+        uint32x8 halves_;                                                                          \
+        for (int at_ = 0; at_ < 8; at_++)                                                          \
+            halves_[at_] = (from)[at_];                                                            \
+        uint32x8 magnitude_ = (halves_ & 0x7FFFu) << 13;                                           \
+        uint32x8 small_ = (uint32x8)((magnitude_ & 0x0F800000u) == 0);                             \
+        (to) = (float8)(magnitude_ + (112u << 23) + (small_ & 1u << 23)) - (float8)(small_ & 113u << 23); \
+        (to) = (float8)((uint32x8)(to) | (halves_ & 0x8000u) << 16);                               \
     } while (0)
 #endif
 
@@ -87,6 +90,9 @@ static void ISA(embed)(const Table *table, const int64_t *ids, const float *weig
 /* Exactly; no row has an infinity. */
 static inline float ISA(of_half)(uint16_t half)
 {
+#if IS_AVX2
+    return _cvtsh_ss(half);
+#else
     uint32_t magnitude = (half & 0x7FFFu) << 13, bits;
     float value, low;
     int small = !(magnitude & 0x0F800000u);
@@ -100,6 +106,7 @@ static inline float ISA(of_half)(uint16_t half)
     bits |= (uint32_t)(half & 0x8000u) << 16;
     memcpy(&value, &bits, 4);
     return value;
+#endif
 }
 
 static inline __attribute__((always_inline)) void ISA(sum_of_halves)(
@@ -113,11 +120,9 @@ static inline __attribute__((always_inline)) void ISA(sum_of_halves)(
         const uint16_t *row = grams + (size_t)rows[i] * (size_t)readings;
         if (i + AHEAD < count)
             __builtin_prefetch(grams + (size_t)rows[i + AHEAD] * (size_t)readings);
-        uint32x8 halves;
-        EIGHT_OF_HALVES(halves, row);
-        uint32x8 magnitude = (halves & 0x7FFFu) << 13, small = (uint32x8)((magnitude & 0x0F800000u) == 0);
-        float8 values = (float8)(magnitude + (112u << 23) + (small & 1u << 23)) - (float8)(small & 113u << 23);
-        sums += (float8)((uint32x8)values | (halves & 0x8000u) << 16);
+        float8 eight;
+        EIGHT_OF_HALVES(eight, row);
+        sums += eight;
         for (int j = 8; j < readings; j++)
             rest[j - 8] += ISA(of_half)(row[j]);
     }
