@@ -230,7 +230,7 @@ class StaticEncoder:
 
     def _pieces_of_foreign(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         split_words = [split(normalised(encodable(word))) for word in words]
-        between_runs = iter(self._pieces_by_tokenizer([part for parts in split_words for part in parts[::2]]))
+        between_runs = iter(self._pieces_between([part for parts in split_words for part in parts[::2]]))
         base, entries = self.card.tokens, self._lexicon.entries
         pieces_of_words = []
         for parts in split_words:
@@ -239,6 +239,13 @@ class StaticEncoder:
                 pieces += [base + entry for entry in entries(part)] if position % 2 else next(between_runs)
             pieces_of_words.append(tuple(pieces))
         return pieces_of_words
+
+    def _pieces_between(self, parts: Sequence[str]) -> list[tuple[int, ...]]:
+        # Most are empty, or a mark: to split these is all that the whole tokenizer would do.
+        if all(_is_plain(part) and " " not in part for part in parts):
+            split = self._model.tokenize
+            return [tuple([t.id for run in _PARTS.findall(part) for t in split(run.lower())]) for part in parts]
+        return self._pieces_by_tokenizer(parts)
 
     def _pieces_by_tokenizer(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         pieces: list[list[int]] = [[] for _ in words]

@@ -128,16 +128,25 @@ def without_moving(text: str) -> str:
     return _searched(text[:_READ_CHARACTERS]) + middle + _searched(text[-_READ_CHARACTERS:])
 
 
+def _digits_in_lines(text: str) -> list[bool]:
+    """Whether each line of `text` has a digit."""
+    if not text.isascii():
+        return [_DIGIT.search(line) is not None for line in text.split("\n")]
+    # Bytes are searched far faster: every digit is a zero among them.
+    return [b"0" in line for line in text.encode().translate(_NUMBERS).split(b"\n")]
+
+
 # A client sends the same system prompt and first turn again with every request.
 @functools.lru_cache(maxsize=512)
 def _searched(text: str) -> str:
     text = _LABELLED.sub("", text) if any(map(text.__contains__, _LABELS)) else text
-    if _DIGIT.search(text) is None:
+    has_digit = _digits_in_lines(text)
+    if not any(has_digit):
         return text
     numbered: list[str] = []
     others: list[str] = []
-    for line in text.split("\n"):
-        (numbered if _DIGIT.search(line) else others).append(line)
+    for line, with_digit in zip(text.split("\n"), has_digit, strict=True):
+        (numbered if with_digit else others).append(line)
     moving = "\n".join(numbered)
     possible = _possible(moving)
     for name, pattern in _patterns().items() if possible else ():
