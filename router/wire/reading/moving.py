@@ -52,11 +52,12 @@ A date may also be what a prompt is about. Two conversations that differ in noth
 less than a conversation that is a new one with every request.
 """
 
-# Characters of one kind become the same one.
-_NUMBERS = bytes.maketrans(b"123456789", b"0" * 9)
-_WORDS = bytes(ord("w") if chr(byte).isalnum() or byte in b"_-" else 32 for byte in range(128)) + bytes(128)
-_HEXADECIMAL = bytes(ord("x") if byte in b"0123456789abcdefABCDEF" else 32 for byte in range(128)) + bytes(128)
-_UNITS = bytes.maketrans(b"123456789.,APapsmhd\t\n\v\f\r\x1c\x1d\x1e\x1f", b"0" * 11 + b"pppp" + b"ssss" + b" " * 9)
+# Characters of one kind become the same one. A question mark may stand for any character beyond ASCII, such as a digit.
+_NUMBERS = bytes.maketrans(b"123456789?", b"0" * 10)
+_WORDS = bytes(ord("w") if chr(byte).isalnum() or byte in b"_-?" else 32 for byte in range(128)) + bytes(128)
+_HEXADECIMAL = bytes(ord("x") if byte in b"0123456789abcdefABCDEF?" else 32 for byte in range(128)) + bytes(128)
+_UNITS = bytes.maketrans(b"123456789?.,APapsmhd\t\n\v\f\r\x1c\x1d\x1e\x1f", b"0" * 12 + b"pppp" + b"ssss" + b" " * 9)
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _MARKS: Mapping[bytes, Mapping[str, tuple[bytes, ...]]] = {
     _NUMBERS: {
         "days of the week before a date": (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"),
@@ -79,8 +80,8 @@ _MARKS: Mapping[bytes, Mapping[str, tuple[bytes, ...]]] = {
     },
     _UNITS: {"hours": (b"0p", b"0 p"), "spans of time": (b"0s", b"0 s")},
 }
-"""What every match of a moving part contains in ASCII, by the table that a text is translated with first: most texts
-have none of it, and to look for it is many times faster than a search for the pattern.
+"""What every match of a moving part contains, by the table that a text is translated with first: most texts have none
+of it, and to look for it is many times faster than a search for the pattern.
 """
 
 
@@ -93,10 +94,12 @@ def _patterns() -> Mapping[str, re.Pattern[str]]:
 
 def _possible(text: str) -> Collection[str]:
     """The names of the moving parts that `text` may have."""
-    if not text.isascii():
-        return _MOVING.keys()
     found: set[str] = set()
-    ascii_ = text.encode()
+    if not text.isascii():
+        found.add("dates of East Asia")
+        if "€" in text or "£" in text:
+            found.add("amounts of money")
+    ascii_ = text.encode("ascii", "replace")
     for table, parts in _MARKS.items():
         translated = ascii_.translate(table)
         for name, marks in parts.items():
@@ -133,7 +136,7 @@ def _digits_in_lines(text: str) -> list[bool]:
     if not text.isascii():
         return [_DIGIT.search(line) is not None for line in text.split("\n")]
     # Bytes are searched far faster: every digit is a zero among them.
-    return [b"0" in line for line in text.encode().translate(_NUMBERS).split(b"\n")]
+    return [b"0" in line for line in text.encode().translate(_DIGITS).split(b"\n")]
 
 
 # A client sends the same system prompt and first turn again with every request.
