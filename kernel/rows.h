@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) void ISA(add_tokens)(
  */
 static void ISA(embed)(const Table *table, const int64_t *ids, const float *weights, long count, float *out)
 {
-    enum { TOKENS = 8, LINE = 64 };
+    enum { TOKENS = 16, LINE = 64 };
     long embedded = table->embedded;
     const int8_t *rows[TOKENS];
     float scales[TOKENS];
