@@ -90,19 +90,21 @@ IN_ORDER(in_order, double, LOAD4)
 IN_ORDER(in_order_of_floats, float, WIDEN4)
 #undef IN_ORDER
 
-/* The products of up to PRODUCTS rows and a vector, whose sums fit into 32 bits. */
-static void ISA(products)(const int8_t *rows, const int16_t *vector, long count, long columns, int32_t *sums)
+/* The products of up to PRODUCTS rows and a vector of numbers from -127 to 127, whose sums fit into 32 bits. */
+static void ISA(products)(const int8_t *rows, const int8_t *vector, long count, long columns, int32_t *sums)
 {
     long column = 0;
     memset(sums, 0, (size_t)count * sizeof *sums);
 #if IS_AVX2
     if (count == PRODUCTS) {
         __m256i lanes[PRODUCTS] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
-        for (; column + 16 <= columns; column += 16) {
+        for (; column + 32 <= columns; column += 32) {
             __m256i factors = _mm256_loadu_si256((const __m256i *)(vector + column));
             for (int i = 0; i < PRODUCTS; i++) {
-                __m128i row = _mm_loadu_si128((const __m128i *)(rows + i * columns + column));
-                lanes[i] = _mm256_add_epi32(lanes[i], _mm256_madd_epi16(_mm256_cvtepi8_epi16(row), factors));
+                /* The sizes of the row's numbers and their signs at the vector's: two products are at most 32512. */
+                __m256i row = _mm256_loadu_si256((const __m256i *)(rows + i * columns + column));
+                __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(factors, row));
+                lanes[i] = _mm256_add_epi32(lanes[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
         }
         __m256i pairs = _mm256_hadd_epi32(lanes[0], lanes[1]), others = _mm256_hadd_epi32(lanes[2], lanes[3]);
@@ -120,7 +122,7 @@ static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double
 {
     long embedded = landmarks->embedded;
     float topic[MOST_EMBEDDED], squares[MOST_EMBEDDED];
-    int16_t integers[MOST_EMBEDDED];
+    int8_t integers[MOST_EMBEDDED];
     for (long i = 0; i < embedded; i++) {
         topic[i] = vector[i] - landmarks->center[i];
         squares[i] = topic[i] * topic[i];
@@ -137,7 +139,7 @@ static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double
         /* As rintf, which is a call where there is no instruction for it. */
         float shifted = topic[i] / step + 0x1.8p23f, level = shifted - 0x1.8p23f;
         /* Only what is no number is beyond. */
-        integers[i] = (int16_t)(level >= -127.0f && level <= 127.0f ? level : 0.0f);
+        integers[i] = (int8_t)(level >= -127.0f && level <= 127.0f ? level : 0.0f);
     }
     for (long i = 0; i < landmarks->count; i += PRODUCTS) {
         int32_t sums[PRODUCTS];

@@ -25,14 +25,10 @@ static int read_alone(const Prompts *prompts, const uint32_t *text, long length,
     const Vocabulary *vocabulary = prompts->vocabulary;
     const Reading *reading = prompts->reading;
     long count = 0, of_units = length;
-    for (long start = 0, stop; start < length; start = stop) {
-        stop = start + 1;
-        if (is_space(text[start]))
-            continue;
-        while (stop < length && !is_space(text[stop]))
-            stop++;
+    Words words = {.next = 0};
+    for (const Word *each; (each = word_of(vocabulary, text, length, &words)) != NULL;) {
         /* A word has at most as many pieces as characters. */
-        long found = pieces_of_word(vocabulary, text + start, stop - start, scratch->ids + count);
+        long found = pieces_of_word(vocabulary, text, each, scratch->ids + count);
         if (found < 0)
             return 0;
         count += found;

@@ -23,10 +23,10 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #define HAS_AVX2 1
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,f16c")
 #endif
 #define ISA(name) name##_avx2
 #define IS_AVX2 1
@@ -47,7 +47,8 @@
 static int machine_has_avx2(void)
 {
     unsigned a, b, c, d, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 28)))
+    /* XSAVE, AVX and the conversion of half floats, which every machine with AVX2 has. */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 28)) || !(c & (1u << 29)))
         return 0;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & 6) != 6)
@@ -242,11 +243,15 @@ static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     vocabulary->most_characters = most;
     for (int i = 0; i < 2; i++)
         self->freed[i] = vocabulary->slots[i] = PyMem_Calloc(slots, sizeof(Slot));
-    self->freed[2] = vocabulary->pool = PyMem_Malloc((size_t)bytes + 1);
-    if (!vocabulary->slots[0] || !vocabulary->slots[1] || !vocabulary->pool) {
+    for (int c = 0; c < 128; c++)
+        vocabulary->of_ascii[c] = -1;
+    self->freed[2] = vocabulary->pool = PyMem_Malloc((size_t)bytes + (size_t)count * sizeof(Piece) + 1);
+    self->freed[3] = vocabulary->may_have[0] = PyMem_Calloc(2, FILTER_BYTES);
+    if (!vocabulary->slots[0] || !vocabulary->slots[1] || !vocabulary->pool || !vocabulary->may_have[0]) {
         PyErr_NoMemory();
         return refuse(self, "");
     }
+    vocabulary->may_have[1] = vocabulary->may_have[0] + FILTER_BYTES;
     uint32_t offset = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         const char *piece = PyUnicode_AsUTF8AndSize(PyList_GetItem(pieces, i), &size);
@@ -258,8 +263,7 @@ static PyObject *pieces_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         /* What is longer than a word that is read cannot occur in one. */
         if (size == 0 || size >= MOST_WORD)
             continue;
-        add_piece(vocabulary, piece, (uint32_t)size, offset, continues, (int32_t)i);
-        offset += (uint32_t)size;
+        offset = add_piece(vocabulary, piece, (uint32_t)size, offset, continues, (int32_t)i);
     }
     return (PyObject *)self;
 }

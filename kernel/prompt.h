@@ -103,16 +103,13 @@ static int pieces_of_text(const Vocabulary *vocabulary, PyObject *whole, const P
     ids->room = length + 1;
     if ((ids->ids = room_for(room, (size_t)ids->room * sizeof *ids->ids)) == NULL)
         return 0;
-    for (long start = 0, stop; start < length; start = stop) {
-        stop = start + 1;
-        if (is_space(text[start]))
-            continue;
-        while (stop < length && !is_space(text[stop]))
-            stop++;
+    Words words = {.next = 0};
+    for (const Word *each; (each = word_of(vocabulary, text, length, &words)) != NULL;) {
+        long start = each->start, stop = each->stop;
         /* A word has at most as many pieces as characters. */
         if (!has_room(ids, stop - start, room))
             return 0;
-        long found = pieces_of_word(vocabulary, text + start, stop - start, ids->ids + ids->count);
+        long found = pieces_of_word(vocabulary, text, each, ids->ids + ids->count);
         if (found >= 0) {
             ids->count += found;
             continue;

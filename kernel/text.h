@@ -67,11 +67,19 @@ static inline long utf8_of(uint32_t c, uint8_t *out)
 
 enum { MOST_WORD = 1024, MOST_SPECIALS = 8 };
 
-/* Open addressing; one table for the beginnings of words, one for their continuations. A hash of 0 is a free slot. */
-typedef struct { uint32_t hash, offset, length; int32_t id; } Slot;
+/* Open addressing; one table for the beginnings of words, one for their continuations. A hash of 0 is a free slot. At
+ * `offset` the pool has a Piece and then its text. `may_have` are bits by the first bits of a hash: most texts that are
+ * no piece are known from these few bytes, which stay in the cache.
+ */
+enum { FILTER_BITS = 18, FILTER_BYTES = 1 << (FILTER_BITS - 3) };
+typedef struct { uint32_t hash, offset; } Slot;
+typedef struct { int32_t id; uint32_t length; } Piece;
 typedef struct {
     Slot *slots[2];
+    uint8_t *may_have[2];
     char *pool;
+    /* The pieces of one character of ASCII at the beginning of a word. */
+    int32_t of_ascii[128];
     uint32_t mask, longest[2];
     long most_characters, unknown;
     const Character *characters;
@@ -88,21 +96,27 @@ static inline uint32_t hash_end(uint32_t hash)
 }
 enum { HASH_START = (int)2166136261u };
 
-/* `pool` has room for the piece at `offset`. */
-static void add_piece(Vocabulary *vocabulary, const char *piece, uint32_t length, uint32_t offset, int continues,
-                      int32_t id)
+/* `pool` has room for the piece at `offset`; returns where the next one may be. */
+static uint32_t add_piece(Vocabulary *vocabulary, const char *piece, uint32_t length, uint32_t offset, int continues,
+                          int32_t id)
 {
     uint32_t hash = (uint32_t)HASH_START;
     for (uint32_t i = 0; i < length; i++)
         hash = hash_step(hash, (uint8_t)piece[i]);
     hash = hash_end(hash);
-    uint32_t at = hash & vocabulary->mask;
+    uint32_t at = hash & vocabulary->mask, bit = hash >> (32 - FILTER_BITS);
     while (vocabulary->slots[continues][at].hash)
         at = (at + 1) & vocabulary->mask;
-    vocabulary->slots[continues][at] = (Slot){hash, offset, length, id};
-    memcpy(vocabulary->pool + offset, piece, length);
+    vocabulary->slots[continues][at] = (Slot){hash, offset};
+    vocabulary->may_have[continues][bit >> 3] |= (uint8_t)(1u << (bit & 7));
+    Piece made = {id, length};
+    memcpy(vocabulary->pool + offset, &made, sizeof made);
+    memcpy(vocabulary->pool + offset + sizeof made, piece, length);
     if (length > vocabulary->longest[continues])
         vocabulary->longest[continues] = length;
+    if (!continues && length == 1 && (uint8_t)*piece < 128 && vocabulary->of_ascii[(uint8_t)*piece] < 0)
+        vocabulary->of_ascii[(uint8_t)*piece] = id;
+    return offset + (uint32_t)sizeof made + length;
 }
 
 static inline int32_t piece_of(const Vocabulary *vocabulary, int continues, uint32_t hash, const uint8_t *text,
@@ -110,16 +124,39 @@ static inline int32_t piece_of(const Vocabulary *vocabulary, int continues, uint
 {
     const Slot *slots = vocabulary->slots[continues];
     for (uint32_t at = hash & vocabulary->mask; slots[at].hash; at = (at + 1) & vocabulary->mask)
-        if (slots[at].hash == hash && slots[at].length == length &&
-            !memcmp(vocabulary->pool + slots[at].offset, text, length))
-            return slots[at].id;
+        if (slots[at].hash == hash) {
+            Piece piece;
+            memcpy(&piece, vocabulary->pool + slots[at].offset, sizeof piece);
+            if (piece.length == length && !memcmp(vocabulary->pool + slots[at].offset + sizeof piece, text, length))
+                return piece.id;
+        }
     return -1;
 }
 
-/* The pieces of one word in lower case, the longest first; `ids` has room for `length`. Returns how many they are. */
-static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long length, int64_t *ids)
+/* Whether a text with this hash may be a piece. */
+static inline int may_be_piece(const Vocabulary *vocabulary, int continues, uint32_t hash)
+{
+    uint32_t bit = hash >> (32 - FILTER_BITS);
+    return vocabulary->may_have[continues][bit >> 3] >> (bit & 7) & 1;
+}
+
+/* The pieces of one word in lower case, the longest first; `ids` has room for `length`. `whole` is the hash of all of
+ * it where that is known, else 0. Returns how many they are.
+ */
+static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long length, uint32_t whole, int64_t *ids)
 {
     long from = 0, count = 0;
+    int32_t id;
+    if (length == 1 && *word < 128) {
+        id = vocabulary->of_ascii[*word];
+        ids[0] = id >= 0 ? id : vocabulary->unknown;
+        return 1;
+    }
+    /* Most words are one piece. */
+    if (whole && (id = piece_of(vocabulary, 0, whole, word, (uint32_t)length)) >= 0) {
+        ids[0] = id;
+        return 1;
+    }
     while (from < length) {
         int continues = from > 0;
         uint32_t hashes[MOST_WORD], hash = (uint32_t)HASH_START;
@@ -129,8 +166,9 @@ static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long le
         for (long i = 0; i < most; i++)
             hashes[i] = hash = hash_step(hash, word[from + i]);
         for (end = most; end > 0; end--) {
-            int32_t id = piece_of(vocabulary, continues, hash_end(hashes[end - 1]), word + from, (uint32_t)end);
-            if (id >= 0) {
+            hash = hash_end(hashes[end - 1]);
+            if (may_be_piece(vocabulary, continues, hash) &&
+                (id = piece_of(vocabulary, continues, hash, word + from, (uint32_t)end)) >= 0) {
                 ids[count++] = id;
                 break;
             }
@@ -142,6 +180,55 @@ static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long le
         from += end;
     }
     return count;
+}
+
+/* A word of a text: where it is, and in it the first letters and digits of ASCII, with their hash in lower case. */
+typedef struct { long start, stop, run, run_end; uint32_t hash; } Word;
+
+/* The next word from `from` on; 0 where there is none. Where it is looked up is on its way to the cache then. */
+static inline int next_word(const Vocabulary *vocabulary, const uint32_t *text, long length, long from, Word *word)
+{
+    while (from < length && is_space(text[from]))
+        from++;
+    if (from >= length)
+        return 0;
+    long at = from;
+    while (at < length && text[at] < 128 && OF_ASCII[text[at]] == 0)
+        at++;
+    uint32_t hash = (uint32_t)HASH_START;
+    word->start = from;
+    word->run = at;
+    while (at < length && text[at] < 128 && is_alphanumeric(text[at]))
+        hash = hash_step(hash, lowered(text[at++]));
+    word->run_end = at;
+    word->hash = at > word->run ? hash_end(hash) : 0;
+    if (word->hash)
+        __builtin_prefetch(&vocabulary->slots[0][word->hash & vocabulary->mask]);
+    while (at < length && !is_space(text[at]))
+        at++;
+    word->stop = at;
+    return 1;
+}
+
+/* A few words of a text, of which the first is the next one to read. */
+enum { WORDS_AHEAD = 8 };
+typedef struct { Word words[WORDS_AHEAD]; unsigned next, end; long at; } Words;
+
+/* The next word to read; NULL where there is none. `words` is zero before the first call. */
+static inline const Word *word_of(const Vocabulary *vocabulary, const uint32_t *text, long length, Words *words)
+{
+    while (words->end - words->next < WORDS_AHEAD &&
+           next_word(vocabulary, text, length, words->at, &words->words[words->end % WORDS_AHEAD]))
+        words->at = words->words[words->end++ % WORDS_AHEAD].stop;
+    if (words->next == words->end)
+        return NULL;
+    /* The place of a later word has arrived: its piece is next. */
+    if (words->end - words->next > WORDS_AHEAD / 2) {
+        uint32_t hash = words->words[(words->next + WORDS_AHEAD / 2) % WORDS_AHEAD].hash;
+        if (hash)
+            __builtin_prefetch(vocabulary->pool + vocabulary->slots[0][hash & vocabulary->mask].offset);
+    }
+    return &words->words[words->next++ % WORDS_AHEAD];
 }
 
 static int begins_special(const Vocabulary *vocabulary, const uint32_t *word, long length)
@@ -157,8 +244,10 @@ static int begins_special(const Vocabulary *vocabulary, const uint32_t *word, lo
 /* The pieces of a word, which is split at marks; `ids` has room for `length`. -1 for a word that only the tokenizer or
  * the lexicon can read.
  */
-static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *word, long length, int64_t *ids)
+static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, const Word *of, int64_t *ids)
 {
+    const uint32_t *word = text + of->start;
+    long length = of->stop - of->start, run_end = of->run_end - of->start, run = of->run_end - of->run;
     uint8_t part[MOST_WORD];
     long count = 0, size = 0, characters = 0;
     for (long i = 0; i <= length; i++) {
@@ -191,10 +280,10 @@ static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *word, l
         if (characters > vocabulary->most_characters)
             ids[count++] = vocabulary->unknown;
         else if (size)
-            count += pieces_of(vocabulary, part, size, ids + count);
+            count += pieces_of(vocabulary, part, size, i == run_end && size == run ? of->hash : 0, ids + count);
         size = characters = 0;
         if (kind == MARK)
-            count += pieces_of(vocabulary, part, utf8_of(c, part), ids + count);
+            count += pieces_of(vocabulary, part, utf8_of(c, part), 0, ids + count);
     }
     return count;
 }

@@ -83,8 +83,10 @@ class Router:
         return catalog, self.predictor.bind(catalog, self.evidence)
 
     def _of(self, policy: Policy) -> tuple[Catalog, Forecaster]:
-        found = next(((catalog, bound) for beliefs, catalog, bound in self._bound if beliefs == policy.beliefs), None)
-        return self._bind(policy.beliefs) if found is None else found
+        for beliefs, catalog, bound in self._bound:
+            if beliefs == policy.beliefs:
+                return catalog, bound
+        return self._bind(policy.beliefs)
 
     def catalog_of(self, policy: Policy) -> Catalog:
         """The cards with the beliefs that `policy` states, as its forecasts use them."""

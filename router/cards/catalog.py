@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -51,6 +51,9 @@ class Catalog(Sequence[Card]):
         about cards that are missing or contradict each other.
         """
         self.speeds: Mapping[str, Speed] = speeds or {}
+        # What decisions compute of the cards alone (`router.decide.fields.once`), and what clients ask of them.
+        self.derived: dict[Hashable, Any] = {}
+        self.derived_by_clients: dict[Hashable, Any] = {}
         self._cards = tuple(sorted(with_efforts(cards), key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}

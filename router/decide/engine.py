@@ -91,8 +91,10 @@ def decide(
     there are, of which the policy's are candidates. Raises CallerError where `flags` set something that the policy does
     not let clients set, and NoCandidateError where no card passes every limit.
     """
-    _check_overrides(policy, flags)
-    combined = policy.flags.overridden_by(flags) if flags.limits or flags.goals else policy.flags
+    combined = policy.flags
+    if is_flagged := bool(flags.limits or flags.goals):
+        _check_overrides(policy, flags)
+        combined = combined.overridden_by(flags)
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = requirements_of(features, catalog, is_batch=request_context.is_batch)
     results, dropped = effective_limits(
@@ -107,7 +109,7 @@ def decide(
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
             results.append(only)
-    rejected: Mask = functools.reduce(np.logical_or, [result.fails for result in results])
+    rejected = results[0].fails if len(results) == 1 else np.logical_or.reduce([result.fails for result in results])
     trial = Trial(catalog, results, request_context.canaries) if catalog.canaries else None
     if trial is not None:
         # The results stay as they are.
@@ -154,7 +156,7 @@ def decide(
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
-        flags=str(flags) if flags.limits or flags.goals else "",
+        flags=str(flags) if is_flagged else "",
         binding=() if len(order) == len(score) else _binding(results, chosen, pick),
         relaxed=dropped,
         guard=guard,

@@ -19,6 +19,8 @@ T = TypeVar("T")
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
+_FIRST_READ = 16
+"""How many of the first cards are read at once: most orders have enough servers among them."""
 _REMEMBERED_FIRSTS = 64
 """The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
@@ -103,13 +105,14 @@ class _Shared:
     def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
         picked: list[int] = []
-        servers, card_at = self._servers, order.item
-        seen, place = {servers[card_at(0)]}, 0
+        servers, cards = self._servers, order[:_FIRST_READ].tolist()
+        seen, place = {servers[cards[0]]}, 0
         while len(picked) < count and (place := place + 1) < len(order):
-            card = card_at(place)
-            if (server := servers[card]) not in seen:
+            if place == len(cards):
+                cards = order.tolist()
+            if (server := servers[cards[place]]) not in seen:
                 seen.add(server)
-                picked.append(card)
+                picked.append(cards[place])
         return picked, place + 1
 
     def first_that(self, meets: Mask, order: Indices, after: int) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
@@ -31,32 +30,27 @@ class DecisionInputs(Struct, frozen=True, eq=False):
     load: Mapping[str, float] = {}
 
 
-_ONCE: WeakKeyDictionary[Catalog, dict[Hashable, Any]] = WeakKeyDictionary()
-_BOUNDED: WeakKeyDictionary[Catalog, dict[Hashable, Any]] = WeakKeyDictionary()
 _MOST_KEPT = 512
 
 
 def once(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returns, computed once for a catalogue: it must not depend on a request, and nobody may change it."""
-    kept = _ONCE.get(catalog)
-    if kept is None:
-        kept = _ONCE[catalog] = {}
-    return _kept(kept, key, make)
+    return _kept(catalog.derived, key, make)
 
 
 def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     """As `once`, for keys that clients choose, such as limits: a bounded number is kept."""
-    kept = _BOUNDED.get(catalog)
-    if kept is None or len(kept) >= _MOST_KEPT:
-        kept = _BOUNDED[catalog] = {}
+    kept = catalog.derived_by_clients
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
     return _kept(kept, key, make)
 
 
 def _kept(kept: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
-    if key not in kept:
-        made = kept[key] = make()
-        return made
-    found: T = kept[key]
+    try:
+        found: T = kept[key]
+    except KeyError:
+        found = kept[key] = make()
     return found
 
 

@@ -158,9 +158,8 @@ def scores_of(
         others = tuple(of_goals.values())
         found = extension.choose(arrays, others, loss_weight(weights), mistake_usd, rejected, out, positions)
         if found is not None:
-            loss, cost, *totals = out
-            parts = {LOSS: loss, COST: cost, **of_goals}
-            return Scores(parts, Totals(*totals), positions[:found], positions.item(AHEAD))
+            parts = {LOSS: out[0], COST: out[1], **of_goals}
+            return Scores(parts, Totals(out[2], out[3], out[4]), positions[:found], positions.item(AHEAD))
     parts = parts_of(inputs, weights, mistake_usd)
     return Scores(parts, totals_of(parts, forecast, loss_weight(weights)))
 
@@ -172,7 +171,7 @@ def totals_of(parts: Mapping[str, Doubles], forecast: Forecast, weight: float) -
         out = np.empty((3, len(forecast.mean_quality)))
         values = tuple(parts.values())
         if extension.totals(values, forecast.mean_quality, forecast.independent_std, weight, out):
-            return Totals(*out)
+            return Totals(out[0], out[1], out[2])
     uncertainty = weight * uncertainty_of(forecast.independent_std)
     average_prompt_parts = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
     safe_score = functools.reduce(np.add, average_prompt_parts.values()) + uncertainty

@@ -108,7 +108,7 @@ class Reader:
         parameters, (regressors, readings) = self.parameters, self._weights.shape
         embedded = parameters.landmarks.shape[1]
         is_small = embedded <= kernel.MOST_EMBEDDED and regressors <= kernel.MOST_REGRESSORS
-        if (extension := kernel.extension()) is None or not is_small or readings + 15 > kernel.MOST_COLUMNS:
+        if (extension := kernel.extension()) is None or not is_small or readings + 3 > kernel.MOST_COLUMNS:
             return None
         if parameters.grams.dtype != np.float16:
             return None
@@ -119,7 +119,7 @@ class Reader:
             ),
             self._center,
             self._bound_of_dense,
-            kernel.in_lanes(self._weights, lanes=16),
+            kernel.in_lanes(self._weights),
             self._intercept,
             np.ascontiguousarray(points),
             np.ascontiguousarray(difficulties),

@@ -90,9 +90,9 @@ def contiguous(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
     return np.require(array, dtype=kind, requirements=["C", "A"])
 
 
-def in_lanes(matrix: NDArray[Any], kind: type[np.generic] = np.float64, lanes: int = 4) -> NDArray[Any]:
-    """`matrix` with columns of zeros up to a multiple of `lanes`, itself a multiple of four."""
-    return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % lanes))), kind)
+def in_lanes(matrix: NDArray[Any], kind: type[np.generic] = np.float64) -> NDArray[Any]:
+    """`matrix` with columns of zeros up to a multiple of four."""
+    return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 4))), kind)
 
 
 def in_fours(rows: NDArray[Any]) -> NDArray[Any]:

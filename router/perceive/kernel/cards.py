@@ -88,7 +88,9 @@ class CompiledCards:
         novelty = self._bound.forecast(
             features.vector, features.input_tokens, limit, features.thinking_scale, self._prices(features), out
         )
-        rows: list[Doubles] = list(out if self._padded == self._cards else out[:, : self._cards])
+        found = out if self._padded == self._cards else out[:, : self._cards]
+        # An array that is iterated over ends with an exception, which costs as much as all of its rows.
+        rows: list[Doubles] = [found[row] for row in range(_ROWS)]
         return Forecasts._make((*rows, novelty))
 
     def _prices(self, features: Features) -> Doubles | None:
