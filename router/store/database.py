@@ -119,7 +119,10 @@ class Transaction:
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._database.execute("COMMIT")
-        elif self._database.in_transaction:
-            self._database.execute("ROLLBACK")
+        try:
+            if kind is None:
+                self._database.execute("COMMIT")
+        finally:
+            # A commit that failed, for want of space perhaps, leaves the transaction open.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")

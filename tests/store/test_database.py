@@ -37,6 +37,19 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_transaction_whose_commit_fails_is_rolled_back(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "things.sqlite", [ONE])
+    database.execute("PRAGMA foreign_keys = ON")
+    database.execute("CREATE TABLE owners (id INTEGER PRIMARY KEY)")
+    database.execute("CREATE TABLE owned (owner INTEGER REFERENCES owners DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(sqlite3.IntegrityError), Transaction(database):
+        database.execute("INSERT INTO owned VALUES (1)")
+    with Transaction(database):
+        database.execute("INSERT INTO things VALUES ('next')")
+    assert database.execute("SELECT * FROM owned").fetchall() == []
+    database.close()
+
+
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
 def test_records_of_every_earlier_version_survive_the_migration(
     tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
