@@ -240,9 +240,12 @@ async def _list_one(client: Client, url: str, key: str | None, timeout_s: float 
 
 
 async def _get(client: Client, url: str, key: str | None) -> tuple[int, bytes]:
-    """The status and the body of a URL. Raises OSError, of which TimeoutError is one, and ValueError."""
+    """The status of a URL, and its body where the status is 200. Raises OSError, of which TimeoutError is one, and
+    ValueError.
+    """
     import asyncio
 
+    from router.dispatch.bodies.reader import BodyReader
     from router.dispatch.http1 import target_of
 
     headers = {"accept": "application/json", "accept-encoding": "identity"}
@@ -250,11 +253,14 @@ async def _get(client: Client, url: str, key: str | None) -> tuple[int, bytes]:
         headers["authorization"] = f"Bearer {key}"
     async with asyncio.timeout(_TIMEOUT_S):
         answer = await client.send("GET", target_of(URL(url)), headers, connect_s=_TIMEOUT_S, is_alone=True)
-    body = bytearray()
     try:
+        if answer.status != 200:
+            # Nothing of its body is needed, and it may never end.
+            return answer.status, b""
+        reader, body = BodyReader(answer.read, answer.headers.get("content-encoding", "")), bytearray()
         while True:
             async with asyncio.timeout(_TIMEOUT_S):
-                part = await answer.read()
+                part = await reader.read()
             body += part
             if not part:
                 return answer.status, bytes(body)

@@ -245,7 +245,7 @@ def _headers(card: Card, key: str | None, call: Call) -> Mapping[str, str]:
     return {**usual, **forwarded, **extra_headers(card)}
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def _usual_headers(of_anthropic: bool, in_messages: bool, key: str | None) -> Prepared:
     headers = {
         "accept": "*/*",

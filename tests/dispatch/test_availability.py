@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import subprocess
 import sys
@@ -67,6 +68,38 @@ def test_a_server_that_accepts_and_does_not_answer_is_slow_rather_than_down() ->
         card = local("a", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
         (server,) = asyncio.run(list_servers([card], timeout_s=0.1)).servers.values()
     assert server.problem is ListingProblem.SLOW
+
+
+def answering(answer: bytes) -> ListingProblem | None:
+    """What is wrong with the list of a server that sends these bytes and keeps the connection."""
+
+    async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async def find() -> ListingProblem | None:
+        async with await asyncio.start_server(one_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            (found,) = (await list_servers([local("a", f"http://127.0.0.1:{port}/v1")])).servers.values()
+            return found.problem
+
+    return asyncio.run(find())
+
+
+@pytest.mark.parametrize(
+    "framing", [b"transfer-encoding: chunked\r\n\r\n5\r\nwrong\r\n", b"content-length: 99\r\n\r\nwrong"]
+)
+def test_a_key_is_required_although_the_body_of_the_answer_does_not_end(framing: bytes) -> None:
+    assert answering(b"HTTP/1.1 401 Unauthorized\r\n" + framing) is ListingProblem.KEY_REQUIRED
+
+
+def test_a_compressed_list_is_read_although_none_was_asked_for() -> None:
+    body = gzip.compress(b'{"data": [{"id": "org/a"}]}')
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
+    assert answering(head + body) is None
+    assert answering(head + bytes(len(body))) is ListingProblem.NO_RESPONSE
 
 
 def test_a_hosted_card_without_its_key_cannot_be_called(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,10 +102,8 @@ class Admission:
     def left_card(self, turn: Turn) -> Turn:
         """The turn of a running request that counts at no card any more."""
         self._count_at_card(turn.key, turn.card, -1)
-        turn = Turn(turn.key, most=turn.most)
-        self._count_at_card(turn.key, turn.card, 1)
         self._queue.notify()
-        return turn
+        return Turn(turn.key, most=turn.most)
 
     def begun_call(self, key: str, card: str) -> Callable[[], None]:
         """See `Running.begin_call`. The request runs already, so no slot need be free."""

@@ -290,10 +290,6 @@ class CompletionHandler:
         await self._record(200, error.code)
         await self._responder.events(shown, is_last=True)
 
-    def _stop_watching(self) -> None:
-        if self._disconnect is not None:
-            self._disconnect.stop()
-
     async def _end_stream(self) -> None:
         """End the upstream call of a stream."""
         if self._response is not None and not isinstance(self._response.body, bytes):
@@ -334,7 +330,9 @@ class CompletionHandler:
         if self._is_recorded:
             return
         self._is_recorded = True
-        self._stop_watching()
+        if self._disconnect is not None:
+            # A client that leaves from now on ends nothing: what it is to get is on its way.
+            self._disconnect.stop()
         if self._client_has_left:
             status, error = CLIENT_CLOSED_REQUEST, "client_left"
         request, response, bill = self._request, self._response, self._bill

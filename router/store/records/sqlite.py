@@ -88,9 +88,9 @@ MIGRATIONS = (
     ("CREATE INDEX records_of_shadows ON records (at) WHERE surface = 'shadow'",),
 )
 
-INSERTED_AT_ONCE = 16
-"""How many records one statement inserts: the connection gives the interpreter's lock away with each, and the event
-loop has to give it back. With many more, requests would wait noticeably for a statement.
+INSERTED_AT_ONCE = 32
+"""How many records one transaction inserts, by one statement: the connection gives the interpreter's lock away with
+each, and the event loop has to give it back. With many more, requests would wait noticeably for it.
 """
 _BYTES_AT_ONCE = 2**20
 _ROW = f"(NULL{', ?' * 16})"
@@ -136,20 +136,23 @@ class SqliteRecords:
         self._database.close()
 
     def add(self, entries: Iterable[Record | Snapshot], now_s: float) -> int:
-        """Insert `entries` in one transaction, except those already stored. Returns how many SQLite rejected.
+        """Insert `entries`, a few in each transaction, except those already stored: between two transactions, others
+        can write. Returns how many SQLite rejected.
 
-        Raises DatabaseError, and then inserts none.
+        Raises DatabaseError. Then some may have been inserted; it does no harm to add all of them again.
         """
         rejected, remaining = 0, iter(entries)
-        with database_errors(self.file), Transaction(self._database):
+        with database_errors(self.file):
             while some := _few(remaining):
-                try:
-                    self._insert(some, now_s)
-                except _UNSTORABLE:
-                    rejected += self._insert_singly(some, now_s)
+                with Transaction(self._database):
+                    try:
+                        self._insert(some, now_s)
+                    except _UNSTORABLE:
+                        rejected += self._insert_singly(some, now_s)
             today_s = now_s // totals.DAY_S * totals.DAY_S
             if today_s > self._added_up_until_s:
-                self._database.execute(totals.ADD_UP, (today_s,))
+                with Transaction(self._database):
+                    self._database.execute(totals.ADD_UP, (today_s,))
                 self._added_up_until_s = today_s
         return rejected
 

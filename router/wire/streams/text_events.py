@@ -11,6 +11,8 @@ _LINE_ENDS = (b"\n", b"\r")
 _MAX_LESSONS = 16
 # From so many events on, one search for all of them takes less than one for each.
 _MANY = 4
+# What is split at once. All that has arrived may be a megabyte, and would be copied after each event of another form.
+_SPLIT_BYTES = 16 * 1024
 _NEVER_INSIDE = (b'"', *_LINE_ENDS)
 
 
@@ -41,8 +43,8 @@ class TextEvents:
         where there is none. The texts of those before it are added to `texts`.
         """
         before, after = self._before, self._after
-        if before and events.startswith(before, at) and len(events) - at > _MANY * (len(before) + len(after)):
-            at = self._skip_many(events, at, texts)
+        while (end := self._skip_many(events, at, texts)) > at:
+            at = end
         while before and events.startswith(before, at):
             start = at + len(before)
             end = events.find(b'"', start)
@@ -63,12 +65,17 @@ class TextEvents:
         return at
 
     def _skip_many(self, events: bytes, at: int, texts: list[bytes]) -> int:
-        """As `skip`, of events that arrived together, without the last of them: all at once where no text has a quote,
-        else none.
+        """As `skip`, of the next events that arrived together, without the last of them: all at once where no text has
+        a quote, else none.
         """
         before, after = self._before, self._after
-        between = after + before
-        *whole, _ = events[at + len(before) :].split(between)
+        between, start = after + before, at + len(before)
+        if not before or len(events) - at <= _MANY * len(between) or not events.startswith(before, at):
+            return at
+        if not events.startswith(between, events.find(b'"', start)):
+            # Events of different forms alternate.
+            return at
+        *whole, _ = events[start : start + _SPLIT_BYTES].split(between)
         joined = b"".join(whole)
         if not whole or any(each in joined for each in _NEVER_INSIDE):
             return at
@@ -76,4 +83,4 @@ class TextEvents:
             return at
         texts += whole
         self._lessons = _MAX_LESSONS
-        return at + len(joined) + len(whole) * (len(before) + len(after))
+        return at + len(joined) + len(whole) * len(between)

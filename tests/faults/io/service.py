@@ -54,7 +54,8 @@ class Service:
         self._acknowledged: list[Response] = []
         # The ids of what was asked, and when.
         self._asked: list[tuple[float, str]] = []
-        self._excused: set[str] = set()
+        # How many records were counted as dropped between two looks, and the ids that they may be of.
+        self._drops: list[tuple[int, list[str]]] = []
         self._dropped = 0
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         with self.log.open("ab") as output:
@@ -126,20 +127,20 @@ class Service:
         dropped = self.dropped()
         if dropped > self._dropped:
             since_s = time.monotonic() - _LATE_S
-            self._excused.update(name for at_s, name in self._asked if at_s > since_s)
+            latest = [name for at_s, name in self._asked if at_s > since_s]
+            self._drops.append((dropped - self._dropped, latest))
         self._dropped = dropped
 
     def lost_records(self) -> set[str]:
-        """Answers that a client has, without a record and without being counted as dropped. Call it after the end.
-
-        All that have no record, where they are more than the dropped ones.
-        """
+        """Answers that a client has, without a record and without being counted as dropped. Call it after the end."""
         records = open_records(self.folder / "store")
         assert records is not None
         with records:
             recorded = {record.id for record in records.scan()}
         missing = {response.headers["x-request-id"] for response in self._acknowledged} - recorded
-        return missing if len(missing) > self._dropped else missing - self._excused
+        for count, latest in self._drops:
+            missing.difference_update([name for name in latest if name in missing][:count])
+        return missing
 
     def uncounted_usd(self) -> float:
         """What the delivered answers cost, less what the key's budget has counted or set aside, after the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -34,6 +35,36 @@ def test_events_of_the_known_form_are_skipped_up_to_one_of_another_form() -> Non
     assert events.skip(known + chunk(b"four", finish='"stop"') + known, 0, texts) == len(known)
     assert texts == [b" two", rb" \"three\" \n", b""]
     assert events.skip(known, len(chunk(b" two")), texts) == len(known)
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are copied."""
+
+    copied = 0
+
+    def __getitem__(self, key):  # type: ignore[no-untyped-def, override]
+        part = super().__getitem__(key)
+        self.copied += len(part) if isinstance(part, bytes) else 0
+        return part
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_where_events_of_other_forms_alternate_no_part_is_copied_many_times(others: int) -> None:
+    known, texts = knowing(chunk(b"one")), list[bytes]()
+    other = chunk(b"four").replace(b'"index":0', b'"index":1')
+    stream = Counted((chunk(b" two") * others + other) * 2_000)
+    at = 0
+    while (end := known.skip(stream, at, texts)) < len(stream):
+        at = end + len(other)
+    assert texts == [b" two"] * 2_000 * others
+    assert stream.copied < 200 * len(stream)
+
+
+def test_all_of_many_events_are_skipped_whatever_is_split_at_once() -> None:
+    known, texts = knowing(chunk(b"one")), list[bytes]()
+    stream = Counted(chunk(b" two") * 5_000)
+    assert known.skip(stream, 0, texts) == len(stream)
+    assert (len(texts), stream.copied < 3 * len(stream)) == (5_000, True)
 
 
 def test_line_ends_behind_an_event_belong_to_it() -> None:
