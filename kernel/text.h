@@ -68,8 +68,8 @@ static inline long utf8_of(uint32_t c, uint8_t *out)
 enum { MOST_WORD = 1024, MOST_SPECIALS = 8 };
 
 /* Open addressing; one table for the beginnings of words, one for their continuations. A hash of 0 is a free slot. At
- * `offset` the pool has a Piece and then its text. `may_have` are bits by the first bits of a hash: most texts that are
- * no piece are known from these few bytes, which stay in the cache.
+ * `offset` the pool has a Piece and then its text. `may_have` are bits by the first bits of a hash, 32 KB a
+ * table, which the second-level cache keeps: most texts that are no piece are known from them.
  */
 enum { FILTER_BITS = 18, FILTER_BYTES = 1 << (FILTER_BITS - 3) };
 typedef struct { uint32_t hash, offset; } Slot;
@@ -183,9 +183,9 @@ static long pieces_of(const Vocabulary *vocabulary, const uint8_t *word, long le
 }
 
 /* A word of a text: where it is, and in it the first letters and digits of ASCII, with their hash in lower case. */
-typedef struct { long start, stop, run, run_end; uint32_t hash; } Word;
+typedef struct { long start, stop, ascii, ascii_end; uint32_t hash; } Word;
 
-/* The next word from `from` on; 0 where there is none. Where it is looked up is on its way to the cache then. */
+/* The next word from `from` on, whose slot of the table is prefetched; 0 where there is none. */
 static inline int next_word(const Vocabulary *vocabulary, const uint32_t *text, long length, long from, Word *word)
 {
     while (from < length && is_space(text[from]))
@@ -197,11 +197,11 @@ static inline int next_word(const Vocabulary *vocabulary, const uint32_t *text, 
         at++;
     uint32_t hash = (uint32_t)HASH_START;
     word->start = from;
-    word->run = at;
+    word->ascii = at;
     while (at < length && text[at] < 128 && is_alphanumeric(text[at]))
         hash = hash_step(hash, lowered(text[at++]));
-    word->run_end = at;
-    word->hash = at > word->run ? hash_end(hash) : 0;
+    word->ascii_end = at;
+    word->hash = at > word->ascii ? hash_end(hash) : 0;
     if (word->hash)
         __builtin_prefetch(&vocabulary->slots[0][word->hash & vocabulary->mask]);
     while (at < length && !is_space(text[at]))
@@ -217,12 +217,19 @@ typedef struct { Word words[WORDS_AHEAD]; unsigned next, end; long at; } Words;
 /* The next word to read; NULL where there is none. `words` is zero before the first call. */
 static inline const Word *word_of(const Vocabulary *vocabulary, const uint32_t *text, long length, Words *words)
 {
-    while (words->end - words->next < WORDS_AHEAD &&
-           next_word(vocabulary, text, length, words->at, &words->words[words->end % WORDS_AHEAD]))
-        words->at = words->words[words->end++ % WORDS_AHEAD].stop;
+    while (words->end - words->next < WORDS_AHEAD) {
+        Word *word = &words->words[words->end % WORDS_AHEAD];
+        if (!next_word(vocabulary, text, length, words->at, word)) {
+            /* Blanks at the end are not scanned again. */
+            words->at = length;
+            break;
+        }
+        words->at = word->stop;
+        words->end++;
+    }
     if (words->next == words->end)
         return NULL;
-    /* The place of a later word has arrived: its piece is next. */
+    /* The slot of a later word, prefetched some words ago, says where its piece is: that is prefetched now. */
     if (words->end - words->next > WORDS_AHEAD / 2) {
         uint32_t hash = words->words[(words->next + WORDS_AHEAD / 2) % WORDS_AHEAD].hash;
         if (hash)
@@ -247,7 +254,7 @@ static int begins_special(const Vocabulary *vocabulary, const uint32_t *word, lo
 static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, const Word *of, int64_t *ids)
 {
     const uint32_t *word = text + of->start;
-    long length = of->stop - of->start, run_end = of->run_end - of->start, run = of->run_end - of->run;
+    long length = of->stop - of->start, ascii_end = of->ascii_end - of->start, ascii = of->ascii_end - of->ascii;
     uint8_t part[MOST_WORD];
     long count = 0, size = 0, characters = 0;
     for (long i = 0; i <= length; i++) {
@@ -280,7 +287,7 @@ static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, c
         if (characters > vocabulary->most_characters)
             ids[count++] = vocabulary->unknown;
         else if (size)
-            count += pieces_of(vocabulary, part, size, i == run_end && size == run ? of->hash : 0, ids + count);
+            count += pieces_of(vocabulary, part, size, i == ascii_end && size == ascii ? of->hash : 0, ids + count);
         size = characters = 0;
         if (kind == MARK)
             count += pieces_of(vocabulary, part, utf8_of(c, part), 0, ids + count);

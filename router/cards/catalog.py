@@ -38,7 +38,8 @@ class CatalogError(ConfigurationError):
 
 
 class Catalog(Sequence[Card]):
-    """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable.
+    """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable,
+    but for what is computed of it once (`derived`).
 
     An adapter has the facts of its base that its card does not state (`router.cards.adapter.inheritance`); `stated` are
     the cards as they were given. `ids` and `server_ids` are those of the cards, in their order.
@@ -51,7 +52,8 @@ class Catalog(Sequence[Card]):
         about cards that are missing or contradict each other.
         """
         self.speeds: Mapping[str, Speed] = speeds or {}
-        # What decisions compute of the cards alone (`router.decide.fields.once`), and what clients ask of them.
+        # What decisions compute of the cards alone (`router.decide.fields.once`), and of them and what a client asks: a
+        # bounded number of those (`once_bounded`).
         self.derived: dict[Hashable, Any] = {}
         self.derived_by_clients: dict[Hashable, Any] = {}
         self._cards = tuple(sorted(with_efforts(cards), key=lambda card: card.id))

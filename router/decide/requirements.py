@@ -103,10 +103,14 @@ class _CatalogFacts(NamedTuple):
 
 def _new_facts(catalog: Catalog) -> _CatalogFacts:
     tokens, facets = catalog.columns.context_tokens, catalog.facets
+    unknown_context, none = np.isnan(tokens), np.zeros(len(tokens), np.bool_)
+    for shared in (unknown_context, none):
+        # They are in the results of all requests.
+        shared.flags.writeable = False
     return _CatalogFacts(
         float(np.fmin.reduce(tokens, initial=np.inf)),
-        np.isnan(tokens),
-        np.zeros(len(tokens), np.bool_),
+        unknown_context,
+        none,
         bool(facets["consumes"].cards_with("text").all()),
         bool(facets["profile"].cards_with("throughput").any()),
     )

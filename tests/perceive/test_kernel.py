@@ -214,6 +214,13 @@ def test_words_with_brackets_and_typography_have_the_pieces_of_the_tokenizer(
     assert compiled.encoder.pieces(text) == specified.encoder.pieces(text)
 
 
+@pytest.mark.parametrize("text", ["日" + "…" * 5_400, "日" + "½" * 6_000, "a日" + "㎯" * 3_000])
+def test_parts_that_normalising_makes_longer_than_the_kernel_reads_have_all_their_pieces(
+    compiled: Predictor, specified: Predictor, text: str
+) -> None:
+    assert compiled.encoder.pieces(text) == specified.encoder.pieces(text)
+
+
 def test_a_million_characters_are_read_alike(compiled: Predictor, specified: Predictor) -> None:
     for text in ("a1 (B) ?\n" * 111_112, "é日 " * 333_334, "x" * 1_000_000):
         assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes()

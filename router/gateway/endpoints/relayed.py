@@ -215,13 +215,11 @@ class RelayedHandler(CompletionHandler):
 
     async def _end_raw(self, status: int) -> None:
         await self._record(status, None)
-        self._stop_watching()
         await self._responder.events(b"", is_last=True)
 
     async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
         # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
         await self._record(200, error.code)
-        self._stop_watching()
 
 
 async def _whole_list(events: Events) -> bytes:

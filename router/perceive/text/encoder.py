@@ -242,7 +242,11 @@ class StaticEncoder:
 
     def _pieces_between(self, parts: Sequence[str]) -> list[Sequence[int]]:
         """The pieces of texts between runs of other scripts: mostly punctuation, for which no tokenizer is needed."""
-        read = [self.bound.pieces.ids(part, {}) if self.bound is not None else [part] for part in parts]
+        # Normalising may have made a part longer than the kernel reads.
+        read = [
+            self.bound.pieces.ids(part, {}) if self.bound is not None and len(part) <= MAX_CHARACTERS else [part]
+            for part in parts
+        ]
         others = [part for part, ids in zip(parts, read, strict=True) if isinstance(ids, list)]
         pieces = iter(self._pieces_by_tokenizer(others))
         return [next(pieces) if isinstance(ids, list) else np.frombuffer(ids, np.intp).tolist() for ids in read]

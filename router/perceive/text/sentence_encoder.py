@@ -16,6 +16,7 @@ _BUNDLED = "all-MiniLM-L6-v2"
 _BATCH = 8
 """Texts that the model reads at a time: on a CPU, the activations of more do not fit into its cache."""
 
+# How many texts are tokenized at once, to find those that are alike.
 _TOKENIZED = 512
 
 
@@ -34,7 +35,7 @@ class SentenceEncoder:
         self.fingerprint = weights.hexdigest()[:16]
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        """See `Encoder.encode`. Texts that begin alike, further than the model reads, are read once."""
+        """See `Encoder.encode`. Texts that are alike as far as the model reads are read once."""
         first: dict[object, int] = {}
         rows = [first.setdefault(seen, len(first)) for seen in self._as_read(texts)]
         distinct: list[str] = [""] * len(first)
