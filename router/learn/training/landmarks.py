@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from router.learn.training.outcome_table import MIN_ROWS
+from router.learn.training.ridge import Rows
 from router.perceive.skills import CLIP, SkillParameters, SkillProjector, levels, quantised, topics_of, unit_rows
 from router.types import Doubles, Floats, Indices
 
@@ -26,6 +27,8 @@ _ROWS_AT_A_TIME = 1024
 
 _MAX_DIRECTIONS = 64
 _SHRINK_VARIANCE = 0.1
+_ROUNDING = 1e-6
+"""Shares of the variance below this one are rounding errors."""
 
 
 def initial_parameters(
@@ -93,8 +96,9 @@ def with_topic_axes(parameters: SkillParameters, second_moment: Doubles) -> Skil
     precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
     count = min(_MAX_DIRECTIONS, len(values) - 1)
     # Weighted by the variance along each direction, so that the mean distance of the training prompts is that of a sum
-    # over all directions.
-    rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
+    # over all directions. Where they vary in none of the rest, this is the limit for small variances.
+    along = values[count:] if values[count:].sum() > _ROUNDING * values.sum() else np.ones(len(values) - count)
+    rest = np.average(precision[count:], weights=along)
     return replace_arrays(parameters, directions=directions[:count], precision=np.append(precision[:count], rest))
 
 
@@ -168,9 +172,9 @@ def features_of(vectors: Floats, projector: SkillProjector) -> Floats:
     return features
 
 
-def softmax(cosines: Doubles, parameters: SkillParameters) -> Floats:
+def softmax(cosines: Rows, parameters: SkillParameters) -> Floats:
     """The similarities to all landmarks, not yet standardised, float32 `(prompts, landmarks)`."""
-    exponents: Floats = (cosines - cosines.max(axis=1, keepdims=True)).astype(np.float32)
+    exponents: Floats = (cosines - cosines.max(axis=1, keepdims=True)).astype(np.float32, copy=False)
     exponents *= parameters.sharpness[0]
     np.exp(exponents, out=exponents)
     exponents /= exponents.sum(axis=1, keepdims=True)

@@ -32,6 +32,8 @@ MIN_DOMAINS = 3
 _PRIOR_ROWS = 300
 _PRIOR_DOMAINS = 2.0
 _STRONGEST = np.array(ALPHAS[-1:])
+_ROWS_SUMMED_ONCE = 128
+"""Adding sums takes about as long as forming them over so many rows."""
 
 
 class Member(NamedTuple):
@@ -61,26 +63,38 @@ class MemberMoments(NamedTuple):
     def of(cls, features: Rows, table: OutcomeTable, rows: Indices) -> MemberMoments:
         """The moments of these rows of the table, whose features are `features`.
 
-        Rows that the same groups were run on are summed once, for the common part and for all these groups.
+        Rows that the same groups were run on are summed once, for the common part and for all these groups. Where they
+        are few they are summed once for each: to add their sums would take longer than to form them.
         """
-        codes = np.zeros(len(rows), dtype=np.int64)
-        for number, models in enumerate(table.groups):
-            codes |= table.known[rows][:, models].any(axis=1).astype(np.int64) << number
-        common = Moments.zero(features.shape[1], 1)
-        groups = [Moments.zero(features.shape[1], len(models) + 1) for models in table.groups]
-        for code in np.unique(codes[codes > 0]).tolist():
-            same = codes == code
-            some, their_rows = (features, rows) if same.all() else (features[same], rows[same])
-            of_code = [number for number in range(len(groups)) if code >> number & 1]
-            models = [model for number in of_code for model in table.groups[number]]
+        known = table.known[rows]
+        models_of = [[], *table.groups]  # The common part is like a group whose only target is the ease.
+        ran = np.stack([known.any(axis=1), *(known[:, models].any(axis=1) for models in table.groups)], axis=1)
+        codes = ran @ (1 << np.arange(len(models_of)))
+        values, counts = np.unique(codes, return_counts=True)
+        many = values[(counts >= _ROWS_SUMMED_ONCE) & (values > 0)]
+        few = ~np.isin(codes, many)
+        numbers = range(len(models_of))
+        parts = [(codes == code, [number for number in numbers if code >> number & 1]) for code in many.tolist()]
+        parts += [(few & ran[:, number], [number]) for number in numbers]
+        sums = [Moments.zero(features.shape[1], len(models) + 1) for models in models_of]
+        for selected, of_part in parts:
+            if not selected.any():
+                continue
+            some, their_rows = (features, rows) if selected.all() else (features[selected], rows[selected])
+            models = [model for number in of_part for model in models_of[number]]
             moments = Moments.of(some, table.targets(their_rows, models))
-            ease, first = len(models), 0
-            common = common.plus(moments.of_targets([ease]))
-            for number in of_code:
-                count = len(table.groups[number])
-                groups[number] = groups[number].plus(moments.of_targets([*range(first, first + count), ease]))
-                first += count
-        return cls(common, tuple(groups))
+            first = 0
+            for number in of_part:
+                last = first + len(models_of[number])
+                sums[number] = sums[number].plus(moments.of_targets([*range(first, last), len(models)]))
+                first = last
+        return cls(sums[0], tuple(sums[1:]))
+
+    @classmethod
+    def of_blocks(cls, features: Rows, table: OutcomeTable, rows: Indices) -> MemberMoments:
+        """The moments of these rows of `features` and of the table, some rows at a time."""
+        blocks = np.array_split(rows, -(-len(rows) // BLOCK))
+        return functools.reduce(MemberMoments.plus, (cls.of(features[block], table, block) for block in blocks))
 
     def plus(self, other: MemberMoments) -> MemberMoments:
         """The moments of both."""
@@ -121,7 +135,7 @@ class CrossValidation:
         cosines = projector.cosine(vectors) if len(vectors) else np.zeros((0, 1))
         self._standardised, self._topic = projector.standardised(vectors), topics_of(vectors, parameters)
         self._nearest, self._nearest_cosine = cosines.argmax(axis=1), cosines.max(axis=1)
-        self._similarities = softmax(cosines, parameters)
+        self._below_nearest = (cosines - self._nearest_cosine[:, None]).astype(np.float32)
         self._ood_score = projector.ood_score(distances(self._topic, parameters), self._nearest_cosine)
 
     def out_of_fold(self, domains: Any, folds: int, seed: int) -> tuple[OutOfFold, OutOfFold]:
@@ -133,9 +147,8 @@ class CrossValidation:
         if len(self.vectors) < max(MIN_ROWS, folds):
             return in_domain, none
         parameters = self._parameters
-        similarities = standardised(
-            self._similarities.copy(), parameters.similarity_center, parameters.similarity_scale
-        )
+        similarities = softmax(self._below_nearest, parameters)
+        standardised(similarities, parameters.similarity_center, parameters.similarity_scale)
         features = np.concatenate([self._standardised, similarities], axis=1, dtype=np.float32)
         parts = [test for _, test in KFold(folds, shuffle=True, random_state=seed).split(features)]
         moments = [moments_of(features[part], self.table, part, self._members) for part in parts]
@@ -163,7 +176,7 @@ class CrossValidation:
         are the moments of the first block of features over all rows; the columns after it are overwritten.
         """
         filled = np.zeros(len(self.vectors), np.bool_)
-        count = np.maximum(np.bincount(self._nearest, minlength=self._similarities.shape[1]), 1)
+        count = np.maximum(np.bincount(self._nearest, minlength=self._below_nearest.shape[1]), 1)
         folds, width = min(_DOMAIN_FOLDS, len(np.unique(domains))), self._standardised.shape[1]
         second_moment = _second_moment(self._topic)
         for train, test in GroupKFold(folds).split(self.vectors, groups=domains):
@@ -176,14 +189,16 @@ class CrossValidation:
             of_fold[:, width:] = similarities
             selected = select_landmarks(self._parameters, remaining)
             members = members_of(self._embedded, selected)
-            of_test = MemberMoments.of(of_fold[test, :width], self.table, test)
-            blocks = np.array_split(train, -(-len(train) // BLOCK))
-            local = (MemberMoments.of(of_fold[rows, self._embedded :], self.table, rows) for rows in blocks)
-            moments = linear.minus(of_test), functools.reduce(MemberMoments.plus, local)
-            fitted = fit_members(moments, self.table, members, penalties, of_fold.shape[1])
+            # The difference of two sums has the rounding error of the greater one.
+            summed = train if len(train) < len(test) else test
+            of_linear = MemberMoments.of_blocks(of_fold[:, :width], self.table, summed)
+            of_topics = _second_moment(self._topic[summed])
+            if summed is test:
+                of_linear, of_topics = linear.minus(of_linear), second_moment - of_topics
+            of_local = MemberMoments.of_blocks(of_fold[:, self._embedded :], self.table, train)
+            fitted = fit_members((of_linear, of_local), self.table, members, penalties, of_fold.shape[1])
             _forecast(forecasts, members, fitted, of_fold[test], test)
-            topic = self._topic[test]
-            selected = with_topic_axes(selected, (second_moment - _second_moment(topic)) / len(train))
+            selected = with_topic_axes(selected, of_topics / len(train))
             distance = distances(self._topic, selected)
             projector = SkillProjector(with_ood_score(selected, distance[train], nearest[train]))
             forecasts.ood_score[test] = projector.ood_score(distance[test], nearest[test])
@@ -192,12 +207,8 @@ class CrossValidation:
 
     def _among(self, landmarks: Indices) -> tuple[Floats, Doubles]:
         """The similarities to some landmarks, as if there were no others, and the cosine to the nearest of them."""
-        similarities = self._similarities[:, landmarks]
-        # Similarity is monotonic in the cosine.
-        closest = similarities.max(axis=1) / self._similarities.max(axis=1)
-        nearest = self._nearest_cosine + np.log(closest) / float(self._parameters.sharpness[0])
-        similarities /= similarities.sum(axis=1, keepdims=True)
-        return similarities, nearest
+        below_nearest = self._below_nearest[:, landmarks]
+        return softmax(below_nearest, self._parameters), self._nearest_cosine + below_nearest.max(axis=1)
 
     def _empty(self) -> OutOfFold:
         rows, members = len(self.vectors), len(self._members)
@@ -310,8 +321,11 @@ def _forecast(
 
 
 def _second_moment(topics: Floats) -> Doubles:
-    """The sum of `t tᵀ` over topics."""
-    return (topics.T @ topics).astype(np.float64)
+    """The sum of `t tᵀ` over topics, in double precision, so that directions in which the topics of a fold do not vary
+    are known from a difference of such sums.
+    """
+    blocks = (topics[start : start + BLOCK].astype(np.float64) for start in range(0, len(topics), BLOCK))
+    return functools.reduce(np.add, (block.T @ block for block in blocks))
 
 
 def member_weights(in_domain: OutOfFold, table: OutcomeTable) -> Doubles:
