@@ -48,9 +48,6 @@ from router.store.state.sqlite import HOLD_S
 _LOG = logging.getLogger(__name__)
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
 _GC_THRESHOLD = 20_000
-# How long another thread may go on in Python while the event loop wants to. With Python's own 5 ms, the four waits of a
-# request could take 20 ms.
-_SWITCH_S = 0.0005
 # What a request may take at the end beyond `timeouts.total`: to send its last words, and to be recorded.
 _LAST_WORDS_S = 3.0
 
@@ -188,7 +185,6 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         # any of them is garbage, and to look for it would take longer than to load the cards.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
-        sys.setswitchinterval(_SWITCH_S)
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
         if options.uds is not None:

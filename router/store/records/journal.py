@@ -22,7 +22,7 @@ from router.store.database import ForeignDatabaseError
 from router.store.records.protocol import RecordArchive
 from router.store.records.record import Entry, Record, Snapshot, read_entry, write_entry
 from router.store.records.segment import Segment, segment_files
-from router.store.records.sqlite import FILE_NAME, INSERTED_AT_ONCE, SqliteRecords
+from router.store.records.sqlite import FILE_NAME, SqliteRecords
 
 FOLDER_NAME = "journal"
 INTERVAL_S = 0.25
@@ -34,9 +34,6 @@ _PRUNE_EVERY_S = 600.0
 _MAX_PAUSE_S = 30.0
 _LOG_EVERY_S = 60.0
 _SLOW_S = 0.05
-# What moves records gives way to the event loop, which may share its core, after so many. Requests wait for a third of
-# a millisecond then, not for the whole move.
-_MOVED_AT_ONCE, _PAUSE_S = INSERTED_AT_ONCE, 0.001
 _DAY_S = 86_400.0
 _LOG = logging.getLogger(__name__)
 
@@ -232,20 +229,15 @@ class Journal:
         records = self._connect()
         sealed = self._sealed
         if sealed is not None:
-            _move(sealed, records, self._give_way)
+            _move(sealed, records)
             with self._lock:
                 self._sealed = None
-
-    def _give_way(self) -> None:
-        """Let requests go first, unless they have ended."""
-        if threading.current_thread() is self._thread and not self._stop.is_set():
-            time.sleep(_PAUSE_S)
 
     def _recover(self) -> None:
         now = time.monotonic()
         if now >= self._next_recovery:
             self._next_recovery = now + _RECOVER_EVERY_S
-            recover_segments(self.folder / self._destination.queue, self._connect(), self._give_way)
+            recover_segments(self.folder / self._destination.queue, self._connect())
 
     def _prune(self) -> None:
         now = time.monotonic()
@@ -308,22 +300,20 @@ def open_records(folder: Path) -> SqliteRecords | None:
     return records
 
 
-def recover_segments(queue: Path, records: RecordArchive, give_way: Callable[[], None] | None = None) -> None:
-    """Move what exited processes left in the folder `queue` to `records`, and call `give_way` after every few records.
-    Raises DatabaseError or OSError.
-    """
+def recover_segments(queue: Path, records: RecordArchive) -> None:
+    """Move what exited processes left in the folder `queue` to `records`. Raises DatabaseError or OSError."""
     for file in segment_files(queue):
         segment = Segment.claim(file)
         if segment is not None:
             try:
-                _move(segment, records, give_way)
+                _move(segment, records)
             except BaseException:
                 segment.release()
                 raise
 
 
-def _move(segment: Segment, records: RecordArchive, give_way: Callable[[], None] | None) -> None:
-    entries = _Entries(segment, give_way)
+def _move(segment: Segment, records: RecordArchive) -> None:
+    entries = _Entries(segment)
     skipped = records.add(entries, time.time()) + entries.damaged
     segment.delete()
     if skipped:
@@ -331,17 +321,13 @@ def _move(segment: Segment, records: RecordArchive, give_way: Callable[[], None]
 
 
 class _Entries:
-    """The records and snapshots of a segment, read lazily, with a call of `give_way` after every few lines. `damaged`
-    counts the lines that cannot be read.
-    """
+    """The records and snapshots of a segment, read lazily. `damaged` counts the lines that cannot be read."""
 
-    def __init__(self, segment: Segment, give_way: Callable[[], None] | None) -> None:
-        self._segment, self._give_way, self.damaged = segment, give_way, 0
+    def __init__(self, segment: Segment) -> None:
+        self._segment, self.damaged = segment, 0
 
     def __iter__(self) -> Iterator[Record | Snapshot]:
-        for number, line in enumerate(self._segment.lines()):
-            if self._give_way is not None and number and number % _MOVED_AT_ONCE == 0:
-                self._give_way()
+        for line in self._segment.lines():
             try:
                 entry = read_entry(line)
             except ValueError:

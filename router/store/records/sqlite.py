@@ -88,10 +88,9 @@ MIGRATIONS = (
     ("CREATE INDEX records_of_shadows ON records (at) WHERE surface = 'shadow'",),
 )
 
-INSERTED_AT_ONCE = 32
-"""How many records one transaction inserts, by one statement: the connection gives the interpreter's lock away with
-each, and the event loop has to give it back. With many more, requests would wait noticeably for it.
-"""
+# One statement for many records: the connection gives the interpreter's lock away with each, and the event loop has to
+# give it back. More records to a statement gain nothing.
+_INSERTED_AT_ONCE = 32
 _BYTES_AT_ONCE = 2**20
 _ROW = f"(NULL{', ?' * 16})"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
@@ -105,7 +104,7 @@ def _few(entries: Iterator[Record | Snapshot]) -> list[Record | Snapshot]:
     """The next entries that one statement inserts; the database copies all of them, and a prompt may be large."""
     few: list[Record | Snapshot] = []
     size = 0
-    while len(few) < INSERTED_AT_ONCE and size < _BYTES_AT_ONCE and (entry := next(entries, None)) is not None:
+    while len(few) < _INSERTED_AT_ONCE and size < _BYTES_AT_ONCE and (entry := next(entries, None)) is not None:
         few.append(entry)
         size += len((entry.prompt if isinstance(entry, Record) else entry.content) or b"")
     return few
@@ -136,23 +135,20 @@ class SqliteRecords:
         self._database.close()
 
     def add(self, entries: Iterable[Record | Snapshot], now_s: float) -> int:
-        """Insert `entries`, a few in each transaction, except those already stored: between two transactions, others
-        can write. Returns how many SQLite rejected.
+        """Insert `entries` in one transaction, except those already stored. Returns how many SQLite rejected.
 
-        Raises DatabaseError. Then some may have been inserted; it does no harm to add all of them again.
+        Raises DatabaseError, and then inserts none.
         """
         rejected, remaining = 0, iter(entries)
-        with database_errors(self.file):
+        with database_errors(self.file), Transaction(self._database):
             while some := _few(remaining):
-                with Transaction(self._database):
-                    try:
-                        self._insert(some, now_s)
-                    except _UNSTORABLE:
-                        rejected += self._insert_singly(some, now_s)
+                try:
+                    self._insert(some, now_s)
+                except _UNSTORABLE:
+                    rejected += self._insert_singly(some, now_s)
             today_s = now_s // totals.DAY_S * totals.DAY_S
             if today_s > self._added_up_until_s:
-                with Transaction(self._database):
-                    self._database.execute(totals.ADD_UP, (today_s,))
+                self._database.execute(totals.ADD_UP, (today_s,))
                 self._added_up_until_s = today_s
         return rejected
 

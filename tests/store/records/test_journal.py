@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ import pytest
 
 from router.errors import FileError
 from router.store.database import DatabaseError, ForeignDatabaseError
-from router.store.records.journal import FOLDER_NAME, Journal, open_records, recover_segments
+from router.store.records.journal import FOLDER_NAME, Journal, open_records
 from router.store.records.record import Entry, Record, Snapshot, write_entry
 from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
@@ -175,21 +174,6 @@ def test_a_damaged_line_costs_no_other(tmp_path: Path) -> None:
     assert opened is not None
     opened.close()
     assert set(stored_in(tmp_path)) == {"one", "two"}
-
-
-def test_others_can_write_after_every_few_of_many_records_that_are_moved(tmp_path: Path) -> None:
-    left_behind(tmp_path, b"".join(write_entry(Entry(record=record(f"r{number}"))) for number in range(80)))
-    stored_then: list[int] = []
-    with SqliteRecords.open(tmp_path) as store, contextlib.closing(sqlite3.connect(store.file, timeout=0)) as other:
-
-        def others_write() -> None:
-            stored_then.append(store.last_number())
-            other.execute("UPDATE records SET at = at")
-            other.commit()
-
-        recover_segments(tmp_path / FOLDER_NAME, store, others_write)
-    assert stored_then == [32, 64]
-    assert len(stored_in(tmp_path)) == 80
 
 
 def test_the_segment_of_a_running_process_is_not_touched(tmp_path: Path) -> None:
