@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def path_with_quick_compiler(folder: Path) -> str:
-    """A value for PATH with which `cc` is that of this machine, told to optimise nothing; it lies in `folder`."""
+    """A value for PATH with which `cc`, a script in `folder`, is this machine's compiler with -O0."""
     path = os.environ.get("PATH", os.defpath)
     if real := shutil.which("cc"):
         folder.mkdir(exist_ok=True)

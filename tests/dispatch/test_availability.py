@@ -13,6 +13,7 @@ import pytest
 
 from router.cards.schema import Card
 from router.dispatch.availability import ListingProblem, ModelServer, list_servers
+from tests.dispatch.http1.servers import server
 from tests.gateway.servers import make_card, served
 
 
@@ -73,16 +74,10 @@ def test_a_server_that_accepts_and_does_not_answer_is_slow_rather_than_down() ->
 def answering(answer: bytes) -> ListingProblem | None:
     """What is wrong with the list of a server that sends these bytes and keeps the connection."""
 
-    async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await reader.read()
-        writer.close()
-
     async def find() -> ListingProblem | None:
-        async with await asyncio.start_server(one_answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            (found,) = (await list_servers([local("a", f"http://127.0.0.1:{port}/v1")])).servers.values()
+        async with server(lambda peer: peer.answer_all(answer)) as running:
+            card = local("a", str(running.url.with_path("/v1")))
+            (found,) = (await list_servers([card])).servers.values()
             return found.problem
 
     return asyncio.run(find())

@@ -124,8 +124,7 @@ class Health:
         self.running += 1
         self.begun_s = now_s
         self._number += 1
-        if limits.rpm is not None:
-            self._started.append(now_s)
+        self._count_start(limits, now_s)
         if self._is_suspect:
             for scope in self._scopes(key):
                 scope.breaker.begin(self._number, now_s)
@@ -135,8 +134,7 @@ class Health:
         """Count another attempt of a call that is running. Its failure shows no more than the first one did, but its
         success shows that the deployment works.
         """
-        if limits.rpm is not None:
-            self._started.append(now_s)
+        self._count_start(limits, now_s)
         self._number += 1
         return Ticket(ticket.number, ticket.key, self._number)
 
@@ -221,6 +219,10 @@ class Health:
             everyone.is_inferred or now_s >= everyone.paused_until_s
         )
         everyone.paused_until_s = max(everyone.paused_until_s, until_s)
+
+    def _count_start(self, limits: RateLimits, now_s: float) -> None:
+        if limits.rpm is not None:
+            self._started.append(now_s)
 
     def _scopes(self, key: str) -> tuple[_Scope, ...]:
         own = self._keys.get(key)
