@@ -12,27 +12,39 @@ import pytest
 
 from bench.compose.__main__ import main
 from bench.compose.alternatives import TruthfulCommittees, fixed_rule, truthful_cascade
-from bench.compose.measure import BUDGETS, Fitted, fitted, measure
+from bench.compose.measure import BUDGETS, Fitted, Pools, fitted, measure
 from router.errors import CallerError
 from router.learn.data.answers import load_answers
-from tests.answer_sets import write_answer_set
+from tests.answer_sets import MODELS, write_answer_set
 
 COUNTS = ("out_chars", "lines")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_answer_set(tmp_path_factory.mktemp("sets") / "own", 240, tables=COUNTS, unknown_scores=30)
+    """Three sets that differ in how many models their pool has: two, three or all four. With each further one there are
+    several times as many plans to measure.
+    """
+    sets = tmp_path_factory.mktemp("sets")
+    for count, name in ((2, "two"), (3, "three"), (4, "four")):
+        pools = {"A": MODELS[-count:]}
+        write_answer_set(sets / name, 240, tables=COUNTS, unknown_scores=30, pools=pools)
+    return sets
 
 
 @pytest.fixture(scope="module")
 def ready(folder: Path) -> Fitted:
-    return fitted(load_answers(folder))
+    return fitted(load_answers(folder / "four"))
+
+
+@pytest.fixture(scope="module")
+def measured(ready: Fitted) -> Pools:
+    return measure(ready, shipped=False)
 
 
 def test_the_output_is_json_by_set_pool_and_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--data", str(folder.parent), "own", "--json"])
-    pools: dict[str, dict[str, dict[str, Any]]] = json.loads(capsys.readouterr().out)["own"]
+    main(["--data", str(folder), "three", "--json"])
+    pools: dict[str, dict[str, dict[str, Any]]] = json.loads(capsys.readouterr().out)["three"]
     assert list(pools) == ["A"]
     assert set(pools["A"]) <= {"0.2", "0.35", "0.5", "0.75", "1.0"} == set(map(str, BUDGETS))
     for figures in pools["A"].values():
@@ -47,15 +59,15 @@ def test_the_output_is_json_by_set_pool_and_budget(folder: Path, capsys: pytest.
     "options", [["--by", "domain", "--no-shipped"], ["--control", "shuffled"], ["--gate"], ["--reroute"]]
 )
 def test_every_option_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
-    main(["--data", str(folder.parent), "own", *options])
+    main(["--data", str(folder), "two", *options])
     lines = capsys.readouterr().out.splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) > 2
 
 
 def test_closed_forms_are_compared_with_real_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--data", str(folder.parent), "own", "--closed-forms", "--json"])
-    checks = json.loads(capsys.readouterr().out)["own"]
+    main(["--data", str(folder), "three", "--closed-forms", "--json"])
+    checks = json.loads(capsys.readouterr().out)["three"]
     assert {check["plan"].split(",")[0] for check in checks} == {"cascade", "vote", "own gate"}
     stated = [check for check in checks if not check["plan"].startswith("own gate")]
     assert all(abs(check["quality"] - check["expected_quality"]) < 0.15 for check in stated)
@@ -66,7 +78,7 @@ def test_closed_forms_are_compared_with_real_answers(folder: Path, capsys: pytes
 
 def test_a_picture_has_a_panel_for_each_pool(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "picture.svg"
-    main(["--data", str(folder.parent), "own", "--no-shipped", "--json", "--picture", str(file)])
+    main(["--data", str(folder), "two", "--no-shipped", "--json", "--picture", str(file)])
     text = file.read_text("utf-8")
     assert text.startswith("<svg")
     assert text.count("pool A") == 1
@@ -78,9 +90,9 @@ def test_a_pool_of_one_model_has_no_plans(ready: Fitted) -> None:
     assert all(figures["gain"] == 0 and figures["chosen"] == 0 for figures in found.values())
 
 
-def test_the_currency_of_prices_changes_nothing(ready: Fitted) -> None:
+def test_the_currency_of_prices_changes_nothing(ready: Fitted, measured: Pools) -> None:
     data = msgspec.structs.replace(ready.data, cost_usd=ready.data.cost_usd * 1000)
-    assert measure(msgspec.structs.replace(ready, data=data), shipped=False) == measure(ready, shipped=False)
+    assert measure(msgspec.structs.replace(ready, data=data), shipped=False) == measured
 
 
 def test_a_budget_below_every_model_gives_the_cheapest_one(ready: Fitted) -> None:
@@ -127,7 +139,7 @@ def test_a_gate_that_knows_the_truth_is_the_oracle_cascade(ready: Fitted) -> Non
 
 
 def test_shuffled_answers_gain_nothing(folder: Path) -> None:
-    found = measure(fitted(load_answers(folder), control="shuffled"), shipped=False)["A"]
+    found = measure(fitted(load_answers(folder / "four"), control="shuffled"), shipped=False)["A"]
     assert all(figures["gain_ci95"][0] <= 0 for figures in found.values())
 
 

@@ -70,7 +70,8 @@ def _started(address: str, shadow: Path) -> subprocess.Popen[str] | None:
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
         *("--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}", f"--temp-dir={shadow / 'ray'}"),
         *(f"--ray-client-server-port={_free_port()}", "--include-dashboard=false", "--disable-usage-stats"),
-        "--object-store-memory=200000000",
+        # Nothing here is scaled, or reads what the workers log.
+        *("--object-store-memory=80000000", "--no-monitor", "--include-log-monitor=false"),
     ]
     process = subprocess.Popen(
         command, env=ray_environment(shadow), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
@@ -94,15 +95,3 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """This process may be a driver of the cluster. Gives the folder of kept units."""
-    pytest.importorskip("ray")
-    monkeypatch.setenv("PULVINAR_CACHE", str(tmp_path / "cache"))
-    # A driver of Ray sets both, and leaves them.
-    monkeypatch.setenv("PYTHONBREAKPOINT", "")
-    handler = signal.getsignal(signal.SIGTERM)
-    yield tmp_path / "cache" / "units"
-    signal.signal(signal.SIGTERM, handler)

