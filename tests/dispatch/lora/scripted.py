@@ -24,7 +24,7 @@ BASE = "base-model"
 
 class ScriptedServer:
     """A server that can be slow, hang, refuse, crash and restart. `asked` has the paths and bodies of all requests but
-    chats, `chats` the bodies of chats.
+    chats, `chats` the bodies of chats. No chat is answered while `is_holding`.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class ScriptedServer:
         self.load_s = 0.0
         self.list_s = 0.0
         self.chat_s = 0.0
+        self.is_holding = False
         self.is_down = False
         self.broken_paths: set[str] = set()
         self.most_at_once = 0
@@ -79,6 +80,8 @@ class ScriptedServer:
         self.most_at_once = max(self.most_at_once, len(self._running))
         try:
             await asyncio.sleep(self.chat_s)
+            while self.is_holding and not self.is_ending:
+                await asyncio.sleep(0.01)
             yield
         finally:
             self._running[name] -= 1

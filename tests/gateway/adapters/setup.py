@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from router.cards import Card, Catalog
@@ -12,9 +13,12 @@ from router.cards.price import Price
 from router.cards.servers import Place
 from router.decide.policy import Policies, Policy
 from router.formats.quantities import Dollars, Seconds
+from router.gateway.app import make_app
+from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.config.keys import Key, Keys, hash_of
 from router.pipeline import Router
 from tests.dispatch.lora.scripted import BASE
-from tests.gateway.servers import IndifferentPredictor
+from tests.gateway.servers import IndifferentPredictor, make_gateway, served
 
 
 def make_cards(
@@ -53,3 +57,11 @@ def router_of(cards: list[Card]) -> Router:
     """A router that prefers what is cheap, and falls back."""
     policy = Policy(id="default", description="d", goals={"cheapest": 1.0}, fallbacks=3, headers="on")
     return Router(Catalog(cards), Policies([policy]), IndifferentPredictor())
+
+
+@contextlib.contextmanager
+def gateway_here(cards: list[Card], keys: Iterable[str] = (), config: GatewayConfig = GatewayConfig()) -> Iterator[str]:  # noqa: B008 - frozen
+    """A gateway in this process; the value is its URL. The key `ops` is `pv-ops`, and so on."""
+    known = Keys([Key(id=name, hash=hash_of(f"pv-{name}")) for name in keys])
+    with served(make_app(make_gateway(router_of(cards), config, known))) as url:
+        yield url

@@ -1,4 +1,6 @@
-"""Adapters behind a real `route serve` and scripted servers: slots, restarts, times, reloads, hostile clients."""
+"""Adapters behind a gateway and scripted servers: slots, restarts, times, reloads, hostile clients. The gateway is a
+real `route serve` where its files and workers matter, and otherwise in this process.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from router.dispatch import Timeouts
 from router.formats.quantities import Seconds
 from tests.dispatch.lora.scripted import ScriptedLorax, ScriptedServer, ScriptedSglang, ScriptedVllm, running
 from tests.gateway.adapters.process import Client, client_of, gateway, rewrite, until
-from tests.gateway.adapters.setup import make_cards
+from tests.gateway.adapters.setup import gateway_here, make_cards
+from tests.gateway.servers import with_timeouts
 
 MANY = [f"a{number:04}" for number in range(2000)]
 HOSTILE = [
@@ -62,6 +66,12 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
             yield url, servers
 
 
+async def reached(server: ScriptedServer, chats: int) -> None:
+    """Wait until the server was asked for so many answers."""
+    while len(server.chats) < chats:
+        await asyncio.sleep(0.01)
+
+
 async def ask_all(client: Client, names: list[str], at_once: int, key: str = "") -> list[tuple[int, str]]:
     gate = asyncio.Semaphore(at_once)
 
@@ -72,14 +82,23 @@ async def ask_all(client: Client, names: list[str], at_once: int, key: str = "")
     return await asyncio.gather(*map(one, names))
 
 
+def total(metrics: dict[str, float], what: str) -> float:
+    return sum(value for name, value in metrics.items() if name.startswith(f"pulvinar_adapter_{what}_total"))
+
+
 def test_two_thousand_adapters_are_served_by_eight_slots(crowd: Crowd) -> None:
     url, servers = crowd
-    names = [MANY[rank] for rank in power_law(600, len(MANY))]
+    names = [MANY[rank] for rank in power_law(300, len(MANY))]
 
     async def main() -> tuple[list[tuple[int, str]], dict[str, float]]:
         async with client_of(url) as client:
             answers = await ask_all(client, names, 32)
-            await asyncio.sleep(1)
+
+            async def are_counted() -> bool:
+                return total(await client.metrics(), "loads") == sum(server.loads() for server in servers)
+
+            # Processes share what they count once a second.
+            assert await until(are_counted)
             return answers, await client.metrics()
 
     answers, metrics = asyncio.run(main())
@@ -89,10 +108,7 @@ def test_two_thousand_adapters_are_served_by_eight_slots(crowd: Crowd) -> None:
     for number in (1, 2):
         label = f'{{server="base#{number}"}}'
         assert metrics[f"pulvinar_adapters_resident{label}"] <= metrics[f"pulvinar_adapter_slots{label}"] == 8
-    loads = sum(value for name, value in metrics.items() if name.startswith("pulvinar_adapter_loads_total"))
-    hits = sum(value for name, value in metrics.items() if name.startswith("pulvinar_adapter_hits_total"))
-    assert loads == sum(server.loads() for server in servers)
-    assert loads + hits >= len(names)
+    assert total(metrics, "loads") + total(metrics, "hits") >= len(names)
 
 
 def test_an_adapter_that_is_not_loaded_is_a_candidate(crowd: Crowd) -> None:
@@ -138,12 +154,12 @@ def test_a_client_that_names_adapters_in_turn_evicts_no_pinned_one(crowd: Crowd)
 @pytest.mark.parametrize(
     "server", [ScriptedVllm(8), ScriptedSglang(8), ScriptedLorax()], ids=["vllm", "sglang", "lorax"]
 )
-def test_what_a_client_writes_of_adapters_is_left_out(tmp_path: Path, server: ScriptedServer) -> None:
+def test_what_a_client_writes_of_adapters_is_left_out(server: ScriptedServer) -> None:
     kind = {"ScriptedVllm": "vllm", "ScriptedSglang": "sglang", "ScriptedLorax": "lorax"}[type(server).__name__]
     own = {"lora_path": "/etc", "adapter_id": "x", "adapter_source": "local", "lora": [{"id": 0, "scale": 1}]}
     with running(server):
         cards = make_cards([server.url], ("a", "b"), server=kind, slots=8)
-        with gateway(tmp_path, cards) as url:
+        with gateway_here(cards) as url:
 
             async def main() -> tuple[list[tuple[int, str]], str]:
                 async with client_of(url) as client:
@@ -159,12 +175,12 @@ def test_what_a_client_writes_of_adapters_is_left_out(tmp_path: Path, server: Sc
     assert not any(isinstance(body, dict) and "/etc" in str(body) for _, body in server.asked)
 
 
-def test_one_key_that_uses_every_slot_does_not_starve_another(tmp_path: Path) -> None:
+def test_one_key_that_uses_every_slot_does_not_starve_another() -> None:
     server = ScriptedVllm(2)
     server.chat_s, server.load_s = 0.1, 0.02
     with running(server):
         cards = make_cards([server.url], [f"g{number}" for number in range(12)] + ["own"], slots=2)
-        with gateway(tmp_path, cards, ("greedy", "modest")) as url:
+        with gateway_here(cards, ("greedy", "modest")) as url:
 
             async def main() -> list[tuple[int, str]]:
                 async with client_of(url) as client:
@@ -175,7 +191,7 @@ def test_one_key_that_uses_every_slot_does_not_starve_another(tmp_path: Path) ->
                             await client.chat(f"g{number % 12}", "greedy")
 
                     tasks = [asyncio.create_task(greedy(number)) for number in range(36)]
-                    await asyncio.sleep(1)
+                    await reached(server, 6)
                     answers = [await asyncio.wait_for(client.chat("own", "modest"), 25) for _ in range(5)]
                     stop.set()
                     await asyncio.gather(*tasks)
@@ -184,17 +200,20 @@ def test_one_key_that_uses_every_slot_does_not_starve_another(tmp_path: Path) ->
             assert asyncio.run(main()) == [(200, "own")] * 5
 
 
-def test_long_calls_of_one_key_leave_slots_to_another(tmp_path: Path) -> None:
+def test_long_calls_of_one_key_leave_slots_to_another() -> None:
     server = ScriptedVllm(4)
     with running(server):
         cards = make_cards([server.url], [f"g{number}" for number in range(8)] + ["own"], slots=4)
-        with gateway(tmp_path, cards, ("greedy", "modest"), timeouts={"total": "60s"}) as url:
+        config = with_timeouts(Timeouts(total_s=Seconds(60)))
+        with gateway_here(cards, ("greedy", "modest"), config) as url:
 
             async def main() -> tuple[tuple[int, str], int]:
                 async with client_of(url) as client:
                     server.chat_s = 20.0
                     tasks = [asyncio.create_task(client.chat(f"g{number}", "greedy")) for number in range(8)]
-                    await asyncio.sleep(1.5)
+                    await reached(server, 3)
+                    # A fourth would follow at once.
+                    await asyncio.sleep(0.4)
                     held = len(server.chats)
                     server.chat_s = 0.0
                     answer = await asyncio.wait_for(client.chat("own", "modest"), 18)
@@ -206,12 +225,12 @@ def test_long_calls_of_one_key_leave_slots_to_another(tmp_path: Path) -> None:
             assert asyncio.run(main()) == ((200, "own"), 3)
 
 
-def test_adapters_that_are_always_in_use_give_way_to_one_that_waits(tmp_path: Path) -> None:
+def test_adapters_that_are_always_in_use_give_way_to_one_that_waits() -> None:
     server = ScriptedVllm(2)
     server.chat_s = 0.2
     with running(server):
         cards = make_cards([server.url], ("x", "y", "rare"), slots=2)
-        with gateway(tmp_path, cards) as url:
+        with gateway_here(cards) as url:
 
             async def main() -> tuple[int, str]:
                 async with client_of(url) as client:
@@ -223,7 +242,8 @@ def test_adapters_that_are_always_in_use_give_way_to_one_that_waits(tmp_path: Pa
                             await client.chat(name)
 
                     tasks = [asyncio.create_task(hot(name, part / 20)) for name in ("x", "y") for part in range(8)]
-                    await asyncio.sleep(1)
+                    # All sixteen, which began a twentieth of a second apart, have been answered or are now.
+                    await reached(server, 24)
                     answer = await asyncio.wait_for(client.chat("rare"), 5)
                     stop.set()
                     await asyncio.gather(*tasks)
@@ -234,37 +254,37 @@ def test_adapters_that_are_always_in_use_give_way_to_one_that_waits(tmp_path: Pa
 
 
 @pytest.mark.parametrize("server", [ScriptedVllm(4), ScriptedSglang(4)], ids=["vllm", "sglang"])
-def test_a_server_that_restarts_in_the_middle_loses_no_request(tmp_path: Path, server: ScriptedServer) -> None:
+def test_a_server_that_restarts_in_the_middle_loses_no_request(server: ScriptedServer) -> None:
     kind = "vllm" if isinstance(server, ScriptedVllm) else "sglang"
     names = [f"a{rank}" for rank in power_law(200, 12, seed=1)]
     with running(server):
         cards = make_cards([server.url], sorted(set(names)), server=kind, slots=4)
-        with gateway(tmp_path, cards) as url:
+        with gateway_here(cards) as url:
 
             async def main() -> list[tuple[int, str]]:
                 async with client_of(url) as client:
                     asking = asyncio.create_task(ask_all(client, names, 6))
-                    for _ in range(6):
-                        await asyncio.sleep(0.25)
+                    for restart in range(1, 7):
+                        await reached(server, 25 * restart)
                         server.restart()
                     return await asking
 
             assert asyncio.run(main()) == [(200, name) for name in names]
 
 
-def test_while_one_of_two_servers_is_down_the_other_answers(tmp_path: Path) -> None:
+def test_while_one_of_two_servers_is_down_the_other_answers() -> None:
     servers = ScriptedVllm(4), ScriptedVllm(4)
     names = [f"a{rank}" for rank in power_law(150, 12, seed=2)]
     with running(*servers):
         cards = make_cards([server.url for server in servers], sorted(set(names)), slots=4)
-        with gateway(tmp_path, cards) as url:
+        with gateway_here(cards) as url:
 
             async def main() -> list[tuple[int, str]]:
                 async with client_of(url) as client:
                     asking = asyncio.create_task(ask_all(client, names, 6))
-                    await asyncio.sleep(0.4)
+                    await reached(servers[0], 20)
                     servers[0].is_down = True
-                    await asyncio.sleep(0.8)
+                    await reached(servers[1], len(servers[1].chats) + 50)
                     servers[0].restart()
                     servers[0].is_down = False
                     return await asking
@@ -272,11 +292,11 @@ def test_while_one_of_two_servers_is_down_the_other_answers(tmp_path: Path) -> N
             assert asyncio.run(main()) == [(200, name) for name in names]
 
 
-def test_an_adapter_is_unloaded_soon_after_its_time(tmp_path: Path) -> None:
+def test_an_adapter_is_unloaded_soon_after_its_time() -> None:
     server = ScriptedVllm(4)
     with running(server):
-        cards = make_cards([server.url], ("a", "b"), slots=4, facts={"a": {"ttl_s": Seconds(1.0)}})
-        with gateway(tmp_path, cards) as url:
+        cards = make_cards([server.url], ("a", "b"), slots=4, facts={"a": {"ttl_s": Seconds(0.3)}})
+        with gateway_here(cards) as url:
 
             async def main() -> bool:
                 async with client_of(url) as client:
@@ -328,19 +348,23 @@ def test_workers_see_what_the_others_load(tmp_path: Path) -> None:
             assert asyncio.run(main()) == [(200, name) for name in names]
 
 
-def test_a_slow_server_of_adapters_delays_neither_readiness_nor_others(tmp_path: Path) -> None:
+def test_a_slow_server_of_adapters_delays_neither_readiness_nor_others() -> None:
     slow, quick = ScriptedVllm(4), ScriptedVllm(4)
     slow.load_s = 30.0
     with running(slow, quick):
         cards = make_cards([slow.url], ("a",), slots=2, load_timeout_s=2.0)
         other, adapter = make_cards([quick.url], ("z",), slots=2)
         cards += [msgspec.structs.replace(other, id="other"), msgspec.structs.replace(adapter, base="other")]
-        with gateway(tmp_path, cards) as url:
+        with gateway_here(cards) as url:
 
             async def main() -> tuple[tuple[int, str], tuple[int, str], int]:
                 async with client_of(url) as client:
                     waiting = asyncio.create_task(client.chat("a"))
-                    await asyncio.sleep(0.2)
+
+                    async def is_loading() -> bool:
+                        return slow.loads("a") == 1
+
+                    assert await until(is_loading)
                     quickly = await asyncio.wait_for(client.chat("z"), 1.5)
                     ready = await client.readiness()
                     return await waiting, quickly, ready

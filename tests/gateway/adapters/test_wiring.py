@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -115,8 +116,12 @@ def test_an_adapter_is_in_use_until_its_stream_ends() -> None:
 
 
 def test_a_call_waits_for_room_and_then_gets_its_adapter(server: ScriptedVllm) -> None:
-    server.chat_s = 2.0
+    server.is_holding = True
     with gateway(make_cards([server.url], ("a", "b"), slots=1)) as client:
+
+        def waits() -> int:
+            return int(client.get("/adapters").json()["servers"][0]["waits"])
+
         answers: list[str] = []
         threads = [
             threading.Thread(target=lambda name=name: answers.append(text(chat(client, name)))) for name in ("a", "b")
@@ -124,24 +129,28 @@ def test_a_call_waits_for_room_and_then_gets_its_adapter(server: ScriptedVllm) -
         for thread in threads:
             thread.start()
             assert wait_for(lambda: bool(server.chats), 10)
+        assert wait_for(lambda: waits() == 1, 10)
+        server.is_holding = False
         for thread in threads:
             thread.join(20)
-        waits = client.get("/adapters").json()["servers"][0]["waits"]
+        assert waits() == 1
     assert answers == ["a", "b"]
-    assert waits == 1
     assert server.most_at_once == 1
 
 
 def test_a_call_that_waits_too_long_is_told_to_come_back(server: ScriptedVllm) -> None:
-    server.chat_s = 4.0
+    server.is_holding = True
     config = GatewayConfig(queue=QueueLimits(wait_s=Seconds(0.3)))
     with gateway(make_cards([server.url], ("a", "b"), slots=1), config=config) as client:
-        thread = threading.Thread(target=lambda: chat(client, "a"))
-        thread.start()
-        assert wait_for(lambda: bool(server.chats), 10)
-        busy = chat(client, "b")
-        routed = chat(client, "auto[card!=a]")
-        thread.join(20)
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(chat, client, "a")
+            assert wait_for(lambda: len(server.chats) == 1, 10)
+            busy = chat(client, "b")
+            second = pool.submit(chat, client, "auto[card!=a]")
+            assert wait_for(lambda: len(server.chats) == 2, 10)
+            server.is_holding = False
+            routed = second.result()
+            assert text(first.result()) == "a"
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
     assert routed.headers["x-route-card"] == "base"
 
