@@ -155,7 +155,7 @@ def test_a_killed_replica_is_replaced_and_the_other_answers(url: str) -> None:
 def test_a_replica_that_is_replaced_completes_its_stream(
     serving: tuple[str, subprocess.Popen[str]], shadow: Path
 ) -> None:
-    """Deploying the application again replaces the replicas, under a stream that has begun."""
+    """Deploying the application again replaces the replicas, here by one, under a stream that has begun."""
     url, process = serving
     lines: list[str] = []
     begun = threading.Event()
@@ -172,7 +172,7 @@ def test_a_replica_that_is_replaced_completes_its_stream(
     reader.start()
     assert begun.wait(_SLOWER_S)
     assert process.stdin is not None
-    process.stdin.write("requests=100\n")
+    process.stdin.write("replicas=1\n")
     process.stdin.flush()
     _deployed(process, shadow / "serve.log")
     reader.join(_SLOWER_S)

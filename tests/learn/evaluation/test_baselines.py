@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,18 +40,28 @@ def fitted(make: Make, planted: tuple[np.ndarray, np.ndarray, np.ndarray], seed:
     return forecasts
 
 
+@pytest.fixture(scope="module")
+def forecasts_of(planted: Any) -> Callable[[str], np.ndarray]:
+    """The forecasts of a baseline that was fitted to the planted outcomes."""
+    return functools.cache(lambda name: fitted(ALL[name], planted))
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_it_learns_which_model_is_good_at_what(name: str, planted: Any) -> None:
-    forecasts = fitted(ALL[name], planted)
+def test_it_learns_which_model_is_good_at_what(
+    name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]
+) -> None:
+    forecasts = forecasts_of(name)
     area = mean_auc(planted[1][200:, :2], forecasts[:, :2])
     assert area is not None
     assert area > 0.8
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_forecasts_better_than_the_mean(name: str, planted: Any) -> None:
+def test_it_forecasts_better_than_the_mean(
+    name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]
+) -> None:
     mean = np.tile(planted[1][:200].mean(axis=0), (100, 1))
-    assert brier(planted[1][200:], np.clip(fitted(ALL[name], planted), 0, 1)) < brier(planted[1][200:], mean) - 0.03
+    assert brier(planted[1][200:], np.clip(forecasts_of(name), 0, 1)) < brier(planted[1][200:], mean) - 0.03
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -64,8 +75,10 @@ def test_it_learns_nothing_from_shuffled_outcomes(name: str, planted: Any) -> No
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_gives_the_same_forecasts_twice(name: str, planted: Any) -> None:
-    assert (fitted(ALL[name], planted) == fitted(ALL[name], planted)).all()
+def test_it_gives_the_same_forecasts_twice(
+    name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]
+) -> None:
+    assert (fitted(ALL[name], planted) == forecasts_of(name)).all()
 
 
 @pytest.mark.parametrize("name", ALL)

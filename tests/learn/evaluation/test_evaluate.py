@@ -23,15 +23,17 @@ pytestmark = pytest.mark.xdist_group("evaluate")
 # Training takes most of the time, in every fold again.
 OURS_ALONE = EvaluationSettings(folds=2, baselines="none", draws=0)
 WITHOUT_INTERVALS = EvaluationSettings(folds=2, draws=0)
+QUICKLY = EvaluationSettings(folds=2, draws=100, pair=("poet", "calculator"), prompt_map=True)
 
 
 @pytest.fixture(scope="module")
 def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
-    return evaluate(
-        planted_set,
-        encoder,
-        EvaluationSettings(folds=3, draws=100, baselines="all", pair=("poet", "calculator"), prompt_map=True),
-    )
+    return evaluate(planted_set, encoder, msgspec.structs.replace(QUICKLY, folds=3, baselines="all"))
+
+
+@pytest.fixture(scope="module")
+def quick_report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
+    return evaluate(planted_set, encoder, QUICKLY)
 
 
 def line(report: Report, method: str) -> Quality:
@@ -63,11 +65,11 @@ def test_the_report_names_what_was_evaluated(report: Report, planted_set: Routin
     assert report.best_single_quality == pytest.approx(planted_set.scores.mean(axis=0).max())
 
 
-def test_the_same_seed_gives_the_same_report(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_the_same_seed_gives_the_same_report(
+    quick_report: Report, planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
     # `test_baselines.py` trains each of the slow baselines twice.
-    settings = EvaluationSettings(folds=3, draws=100, pair=("poet", "calculator"), prompt_map=True)
-    first, again = (msgspec.json.encode(evaluate(planted_set, encoder, settings)) for _ in range(2))
-    assert again == first
+    assert msgspec.json.encode(evaluate(planted_set, encoder, QUICKLY)) == msgspec.json.encode(quick_report)
 
 
 def test_the_cost_to_keep_more_quality_is_not_lower(report: Report) -> None:
@@ -220,10 +222,9 @@ def test_the_verdict_names_the_best_trained_baseline_of_each_figure(report: Repo
         assert verdict.theirs == max(getattr(method, figure) for method in trained)
 
 
-def test_a_verdict_follows_from_its_interval(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    report = evaluate(planted_set, encoder, EvaluationSettings(folds=2, draws=100))
-    assert {verdict.result for verdict in report.verdicts} <= {"better", "level", "worse"}
-    for verdict in report.verdicts:
+def test_a_verdict_follows_from_its_interval(quick_report: Report) -> None:
+    assert {verdict.result for verdict in quick_report.verdicts} <= {"better", "level", "worse"}
+    for verdict in quick_report.verdicts:
         expected = "better" if verdict.low > 0 else "worse" if verdict.high < 0 else "level"
         assert verdict.result == expected
 
