@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from bench.adapters_served.traffic import examples
 from bench.composite.adapter_tasks import fresh
+from tests.adapters.page.route import CLIENT
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "hundreds-of-adapters.md"
@@ -69,15 +70,29 @@ class Shell:
         programs = folder.parent / "programs"
         programs.mkdir()
         llama = Path(__file__).with_name("llama_server.py")
-        for name, words in {"route": (sys.executable, ROOT / "cli.py"), "llama-server": (_PYTHON, llama)}.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec {" ".join(map(str, words))} "$@"\n')
-            (programs / name).chmod(0o755)
+        commands = str(programs / "route.socket")
+        (programs / "llama-server").write_text(f'#!/bin/sh\nexec {_PYTHON} {llama} "$@"\n')
+        (programs / "route").write_text(CLIENT.format(python=sys.executable, path=commands))
+        for program in ("llama-server", "route"):
+            (programs / program).chmod(0o755)
         home = str(folder.parent / "home")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PULVINAR_", "XDG_"))}
         path = f"{programs}:{os.environ['PATH']}"
         url = f"http://127.0.0.1:{self._ports['8686']}"
         python = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self._environment = {**kept, **python, "PATH": path, "HOME": home, "PULVINAR_URL": url, "COLUMNS": "100"}
+        # Importing the command line takes longer than most of its thirty commands.
+        self._route = subprocess.Popen(
+            [sys.executable, "-m", "tests.adapters.page.route", commands],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._groups.append(self._route.pid)
+        assert self._route.stdout is not None
+        assert self._route.stdout.readline() == b"ready\n"
 
     def run(self, commands: str) -> str:
         """The output, with the ports of the page."""
@@ -109,6 +124,7 @@ class Shell:
                 os.killpg(group, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        self._route.communicate()
 
 
 @pytest.fixture

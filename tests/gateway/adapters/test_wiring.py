@@ -141,16 +141,18 @@ def test_a_call_waits_for_room_and_then_gets_its_adapter(server: ScriptedVllm) -
 def test_a_call_that_waits_too_long_is_told_to_come_back(server: ScriptedVllm) -> None:
     server.is_holding = True
     config = GatewayConfig(queue=QueueLimits(wait_s=Seconds(0.3)))
-    with gateway(make_cards([server.url], ("a", "b"), slots=1), config=config) as client:
-        with ThreadPoolExecutor() as pool:
-            first = pool.submit(chat, client, "a")
-            assert wait_for(lambda: len(server.chats) == 1, 10)
-            busy = chat(client, "b")
-            second = pool.submit(chat, client, "auto[card!=a]")
-            assert wait_for(lambda: len(server.chats) == 2, 10)
-            server.is_holding = False
-            routed = second.result()
-            assert text(first.result()) == "a"
+    with (
+        gateway(make_cards([server.url], ("a", "b"), slots=1), config=config) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        first = pool.submit(chat, client, "a")
+        assert wait_for(lambda: len(server.chats) == 1, 10)
+        busy = chat(client, "b")
+        second = pool.submit(chat, client, "auto[card!=a]")
+        assert wait_for(lambda: len(server.chats) == 2, 10)
+        server.is_holding = False
+        routed = second.result()
+        assert text(first.result()) == "a"
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
     assert routed.headers["x-route-card"] == "base"
 

@@ -57,9 +57,7 @@ def test_it_learns_which_model_is_good_at_what(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_forecasts_better_than_the_mean(
-    name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]
-) -> None:
+def test_it_forecasts_better_than_the_mean(name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]) -> None:
     mean = np.tile(planted[1][:200].mean(axis=0), (100, 1))
     assert brier(planted[1][200:], np.clip(forecasts_of(name), 0, 1)) < brier(planted[1][200:], mean) - 0.03
 
@@ -75,9 +73,7 @@ def test_it_learns_nothing_from_shuffled_outcomes(name: str, planted: Any) -> No
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_gives_the_same_forecasts_twice(
-    name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]
-) -> None:
+def test_it_gives_the_same_forecasts_twice(name: str, planted: Any, forecasts_of: Callable[[str], np.ndarray]) -> None:
     assert (fitted(ALL[name], planted) == forecasts_of(name)).all()
 
 
