@@ -18,7 +18,7 @@ from bench.hostile.upstream import WORDS_AN_EVENT
 _PARALLEL = 200
 _TOKENS = 100_000
 _DOLLAR = _TOKENS * DEAR_USD_A_TOKEN
-_EVENTS = 400
+_EVENTS = 100
 _EACH_LIMIT = 5
 
 
