@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def bills() -> Iterator[dict[Cell, Bill]]:
-    with billed(cells_of(*BY_LITELLM), in_parallel=16, total_s=20) as bills:
+    with billed(cells_of(*BY_LITELLM), in_parallel=16, total_s=10) as bills:
         yield bills
 
 
