@@ -23,7 +23,6 @@ from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import Budgeting, GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.gateway.worker import Gateway
 from router.store.state.protocol import StateStore
 from router.types import Api
 from tests.billing.upstream import FAULTS, TOKENS, CountingUpstream, counting_upstream
@@ -146,6 +145,13 @@ async def _bills(
     # The failures of one cell must not keep those of others from the card.
     budgets, cooldown = Budgeting(drain_s=OptionalSeconds(3)), Cooldown(failures=10_000)
     config = GatewayConfig(timeouts=timeouts, budgets=budgets, cooldown=cooldown, max_concurrency=len(cells))
+    # The first calls may have to load what they need.
+    patient = msgspec.structs.replace(config, timeouts=Timeouts(total_s=Seconds(60)))
+    with served(make_app(make_gateway(make_router(*cards), patient, keys))) as url:
+        for cell in {(cell.way, cell.stream): cell for cell in reversed(cells)}.values():
+            await _ask(url, cell, upstream)
+    upstream.delivered.clear()
+    upstream.calls.clear()
     gateway = make_gateway(make_router(*cards), config, keys, state=open_state() if open_state else None)
     state = open_state() if open_state else gateway.state
     gate = asyncio.Semaphore(in_parallel)
@@ -157,34 +163,18 @@ async def _bills(
                 status = await _ask(url, cell, upstream)
             return Bill(0, 0.0, status)
 
-        async def spent_usd(cell: Cell) -> float:
-            return await state.spent_usd(f"k{cells.index(cell)}", time.time())
-
-        # The first calls may have to load what they need.
-        first = {(cell.way, cell.stream): cell for cell in reversed(cells)}.values()
-        for cell in first:
-            await _ask(url, cell, upstream)
-        await _until_idle(gateway)
-        upstream.delivered.clear()
-        upstream.calls.clear()
-        before_usd = {cell: await spent_usd(cell) for cell in first}
         bills = dict(zip(cells, await asyncio.gather(*map(bill, cells)), strict=True))
         # The last ones are read on for a while.
-        await _until_idle(gateway)
-        for cell in cells:
+        async with asyncio.timeout(30):
+            while gateway.admission.running:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
+        for number, cell in enumerate(cells):
             bills[cell].delivered = upstream.delivered[cell.name]
-            bills[cell].charged = (await spent_usd(cell) - before_usd.get(cell, 0.0)) / USD_PER_TOKEN
+            bills[cell].charged = await state.spent_usd(f"k{number}", time.time()) / USD_PER_TOKEN
     if state is not gateway.state:
         await asyncio.to_thread(state.close)
     return bills
-
-
-async def _until_idle(gateway: Gateway) -> None:
-    """Wait until no request is in progress, and what they cost is counted."""
-    async with asyncio.timeout(30):
-        while gateway.admission.running:
-            await asyncio.sleep(0.02)
-    await asyncio.sleep(0.3)
 
 
 async def _ask(url: str, cell: Cell, upstream: CountingUpstream) -> int:
