@@ -19,27 +19,29 @@ from bench.hostile import gateways
 from bench.hostile.attack import Attack
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.report import details, text, verdicts
-from bench.hostile.trial import Result, Times, try_attack, upstream_process
+from bench.hostile.trial import Result, Sides, Times, both_sides, try_attack
 from bench.pages import write_between_markers
 from bench.peers import DEFAULT_FOLDER, PEERS, absence
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _QUICK = Times(1.0, 2.0)
 _SECTION = "bench.hostile"
 
 
-def attack_gateway(attack: Attack, times: Times, peer: Peer | None = None, folder: Path = DEFAULT_FOLDER) -> Result:
+def attack_gateway(
+    attack: Attack, times: Times, sides: Sides, peer: Peer | None = None, folder: Path = DEFAULT_FOLDER
+) -> Result:
     """One attack on this gateway, or on a peer that is installed in `folder`. Raises StartError."""
-    with tempfile.TemporaryDirectory() as name, upstream_process(_ROOT, Path(name)) as upstream:
+    with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if peer is None:
-            contender = gateways.pulvinar(scratch, upstream, attack)
-            return try_attack(contender, attack, gateways.honest_asks(), upstream, scratch, times)
-        contender = peer.contender(folder / peer.key, scratch, upstream)
+            contender = gateways.pulvinar(scratch, sides.upstream, attack)
+            return try_attack(contender, attack, gateways.honest_asks(), sides, scratch, times)
+        contender = peer.contender(folder / peer.key, scratch, sides.upstream)
         assert contender.start is not None
         start = gateways.wrapped(contender.start, attack.shell)
         contender = msgspec.structs.replace(contender, start=start)
-        return try_attack(contender, attack, gateways.peer_asks(contender), upstream, scratch, times)
+        return try_attack(contender, attack, gateways.peer_asks(contender), sides, scratch, times)
 
 
 def main() -> None:
@@ -69,26 +71,27 @@ def main() -> None:
     failed = False
     contenders: list[Peer | None] = [] if options.without_pulvinar else [None]
     contenders += [peer for peer in PEERS if options.peers is not None and peer.key in (options.peers or _keys())]
-    for peer in contenders:
-        if peer is not None and (reason := absence(peer, options.peers_folder)):
-            print(f"{peer.name}: {reason}", flush=True)
-            continue
-        for attack in attacks:
-            if peer is not None and attack.native:
+    with both_sides(ROOT) as sides:
+        for peer in contenders:
+            if peer is not None and (reason := absence(peer, options.peers_folder)):
+                print(f"{peer.name}: {reason}", flush=True)
                 continue
-            try:
-                result = attack_gateway(attack, times, peer, options.peers_folder)
-            except StartError as error:
-                print(f"{attack.name:26s} {peer.name if peer else gateways.NAME}: {error}", flush=True)
-                failed |= peer is None
-                continue
-            results.append(result)
-            cells = verdicts(result)
-            red = [f"{column} {cell.text}" for column, cell in cells.items() if cell.fails]
-            failed |= peer is None and bool(red)
-            print(f"{attack.name:26s} {result.gateway}: {'; '.join(red) or 'held'}", flush=True)
-            for line in details([result]):
-                print(line, flush=True)
+            for attack in attacks:
+                if peer is not None and attack.native:
+                    continue
+                try:
+                    result = attack_gateway(attack, times, sides, peer, options.peers_folder)
+                except StartError as error:
+                    print(f"{attack.name:26s} {peer.name if peer else gateways.NAME}: {error}", flush=True)
+                    failed |= peer is None
+                    continue
+                results.append(result)
+                cells = verdicts(result)
+                red = [f"{column} {cell.text}" for column, cell in cells.items() if cell.fails]
+                failed |= peer is None and bool(red)
+                print(f"{attack.name:26s} {result.gateway}: {'; '.join(red) or 'held'}", flush=True)
+                for line in details([result]):
+                    print(line, flush=True)
     if not results:
         return
     print(f"\n{text(results)}")

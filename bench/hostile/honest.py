@@ -1,16 +1,17 @@
 """Honest clients and a prober of `/healthz`, in a process of their own, so that an attack's own work delays neither.
 
-`python -m bench.hostile.honest` reads a Watch as JSON from standard input and prints a Seen.
+`python -m bench.hostile.honest` reads one Watch after the other as JSON from standard input and prints a Seen for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ _ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 10.0
 _PROBE_PAUSE_S = 0.1
 _PROBE_TIMEOUT_S = 15.0
-_LARGEST_RESULT = 64 * 2**20
 _ENDS = (b"data: [DONE]", b"event: message_stop")
 
 
@@ -147,38 +147,66 @@ async def _probe(url: str, seen: Seen) -> None:
             await asyncio.sleep(_PROBE_PAUSE_S)
 
 
-async def watch_apart(plan: Watch, started: asyncio.Event | None = None) -> Seen:
-    """`watch` in a process of its own. `started` is set when it sends the first request."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.hostile.honest"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=_ROOT,
-        limit=_LARGEST_RESULT,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+class Clients:
+    """`watch` in a process of its own, which serves one plan after the other."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def watch(self, plan: Watch, started: asyncio.Event | None = None) -> Seen:
+        """The result of `plan`. `started` is set when the first request is sent."""
+        try:
+            await asyncio.to_thread(self._ask, plan)
+            if started is not None:
+                started.set()
+            return msgspec.json.decode(await asyncio.to_thread(self._line), type=Seen)
+        except BaseException:
+            # It may still be at work on this plan.
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """End the process; another plan starts a new one."""
+        if self._process is not None:
+            with self._process as process:
+                process.kill()
+            self._process = None
+
+    def _ask(self, plan: Watch) -> None:
+        if self._process is None:
+            command = (sys.executable, "-m", "bench.hostile.honest")
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT)
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
+        self._process.stdin.flush()
+        self._line()
+
+    def _line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextlib.contextmanager
+def honest_clients() -> Iterator[Clients]:
+    """Clients whose process ends with the block."""
+    clients = Clients()
     try:
-        process.stdin.write(msgspec.json.encode(plan) + b"\n")
-        await process.stdin.drain()
-        await process.stdout.readline()
-        if started is not None:
-            started.set()
-        return msgspec.json.decode(await process.stdout.readline(), type=Seen)
+        yield clients
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        clients.end()
 
 
 def main() -> None:
-    """Run one Watch from standard input: an empty line when it begins, and its result."""
-    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Watch)
-    if plan.warm_s:
-        asyncio.run(watch(msgspec.structs.replace(plan, seconds=plan.warm_s)))
-    sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(watch(plan))) + b"\n")
+    """Run every Watch from standard input: an empty line when it begins, and its result."""
+    for line in sys.stdin.buffer:
+        plan = msgspec.json.decode(line, type=Watch)
+        if plan.warm_s:
+            asyncio.run(watch(msgspec.structs.replace(plan, seconds=plan.warm_s)))
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+        sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(watch(plan))) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from bench.hostile import gateways
 from bench.hostile.attack import Attack
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.bed import Bed
-from bench.hostile.honest import Seen, Watch, watch_apart
-from bench.hostile.trial import upstream_process
+from bench.hostile.honest import Clients, Seen, Watch
+from bench.hostile.trial import both_sides
 from bench.hostile.watching import most_files
 
 _ROOT = Path(__file__).parents[2]
@@ -85,22 +85,22 @@ def _warm_s(end_s: float) -> float:
 
 def soak(minutes: float) -> Outcome:
     """Run for `minutes`, printing a line a minute."""
-    with tempfile.TemporaryDirectory() as name, upstream_process(_ROOT, Path(name)) as upstream:
-        contender = gateways.pulvinar(Path(name), upstream, _SETTINGS)
+    with tempfile.TemporaryDirectory() as name, both_sides(_ROOT) as sides:
+        contender = gateways.pulvinar(Path(name), sides.upstream, _SETTINGS)
         assert contender.start is not None
         with running(contender.start, Path(name) / "serve.log") as server:
             evil, honest = ({"authorization": contender.headers[who]} for who in (gateways.EVIL, gateways.HONEST))
-            bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)
-            return asyncio.run(_run(bed, minutes * 60))
+            bed = Bed(server, sides.upstream, contender.path, contender.model, evil, honest, 0.0)
+            return asyncio.run(_run(bed, sides.clients, minutes * 60))
 
 
-async def _run(bed: Bed, seconds: float) -> Outcome:
+async def _run(bed: Bed, clients: Clients, seconds: float) -> Outcome:
     samples: list[Sample] = []
     problems: collections.Counter[str] = collections.Counter()
     plan = Watch(bed.server.port, bed.honest_headers, gateways.honest_asks(), seconds)
     attacking = asyncio.ensure_future(_attack_in_turns(bed, seconds, problems))
     sampling = asyncio.ensure_future(_sample(bed, samples))
-    seen = await watch_apart(plan)
+    seen = await clients.watch(plan)
     await attacking
     sampling.cancel()
     await asyncio.gather(sampling, return_exceptions=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,21 +19,31 @@ from bench.hostile import gateways
 from bench.hostile.attack import SPARE_FILES, Attack
 from bench.hostile.attacks.tenants import FORGED_LINE, SECRET
 from bench.hostile.bed import Bed, get
-from bench.hostile.honest import Ask, Seen, Watch, watch_apart
+from bench.hostile.honest import Ask, Clients, Seen, Watch, honest_clients
 from bench.hostile.watching import Use, most_files, steady_mb, watching
 from router.gateway.telemetry.counters import STALE_S
 
 # What a killed worker was doing counts until its numbers are stale.
 _GRACE_S = STALE_S + 5.0
+# Between two looks at the memory of a gateway that has started whole.
+_PAUSE_S = 0.25
 _IN_FLIGHT = re.compile(rb"^pulvinar_requests_in_flight\S* (\S+)", re.MULTILINE)
 _NEVER_LOGGED = {"a forged line": f"\n{FORGED_LINE}", "a secret of a URL": SECRET}
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Seconds of honest clients alone, and of an attack."""
+    """Seconds of honest clients alone, of an attack, and of honest clients after it."""
 
     alone_s: float = 2.0
     attack_s: float = 4.0
+    after_s: float = 1.0
+
+
+class Sides(msgspec.Struct, frozen=True):
+    """Who is on both sides of every gateway that is attacked: the port of the model server, and honest clients."""
+
+    upstream: int
+    clients: Clients
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -64,13 +75,25 @@ def upstream_process(root: Path, scratch: Path) -> Iterator[int]:
         yield port
 
 
+@contextlib.contextmanager
+def both_sides(root: Path) -> Iterator[Sides]:
+    """The processes beside the gateways; they serve one attack after the other."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        upstream_process(root, Path(scratch)) as upstream,
+        honest_clients() as clients,
+    ):
+        yield Sides(upstream, clients)
+
+
 def try_attack(
-    contender: Contender, attack: Attack, asks: tuple[Ask, ...], upstream: int, scratch: Path, times: Times
+    contender: Contender, attack: Attack, asks: tuple[Ask, ...], sides: Sides, scratch: Path, times: Times
 ) -> Result:
     """Start the gateway, attack it, and end it. Raises StartError if it does not start."""
     assert contender.start is not None
+    get(sides.upstream, "/bench/reset")
     with running(contender.start, scratch / "serve.log") as server:
-        return asyncio.run(_attack(server, contender, attack, asks, upstream, scratch, times))
+        return asyncio.run(_attack(server, contender, attack, asks, sides, scratch, times))
 
 
 async def _attack(
@@ -78,7 +101,7 @@ async def _attack(
     contender: Contender,
     attack: Attack,
     asks: tuple[Ask, ...],
-    upstream: int,
+    sides: Sides,
     scratch: Path,
     times: Times,
 ) -> Result:
@@ -87,13 +110,14 @@ async def _attack(
     evil = {"authorization": contender.headers[gateways.EVIL]} if native else contender.headers
     health = "/healthz" if native else (*contender.start.ready, "/")[0] if contender.start else "/"
     plan = Watch(server.port, honest, asks, times.alone_s, health, retries=attack.honest_retries)
-    without = await watch_apart(msgspec.structs.replace(plan, warm_s=0.5))
-    before_mb = await asyncio.to_thread(steady_mb, server)
+    without = await sides.clients.watch(msgspec.structs.replace(plan, warm_s=0.5))
+    grows = not native or attack.workers > 1 or attack.anthropic
+    before_mb = await asyncio.to_thread(steady_mb, server, 1.0 if grows else _PAUSE_S)
     files_before, _ = most_files(server)
-    bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)
+    bed = Bed(server, sides.upstream, contender.path, contender.model, evil, honest, 0.0)
     with watching(server) as use:
-        beside_plan, started = msgspec.structs.replace(plan, seconds=times.attack_s + 1), asyncio.Event()
-        beside = asyncio.ensure_future(watch_apart(beside_plan, started))
+        seconds, started = times.attack_s + times.after_s, asyncio.Event()
+        beside = asyncio.ensure_future(sides.clients.watch(msgspec.structs.replace(plan, seconds=seconds), started))
         await started.wait()
         bed.ends = time.monotonic() + times.attack_s
         try:

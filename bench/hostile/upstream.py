@@ -2,7 +2,7 @@
 
 A prompt such as `who=evil do=stream events=200` chooses what happens. `GET /bench/bills` returns, by `who`, the calls
 and the output tokens that a provider would charge for: the tokens of a whole answer once the call has arrived, those of
-a stream as they are written.
+a stream as they are written. `GET /bench/reset` forgets them.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class HostileUpstream:
         """The application."""
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_get("/bench/bills", self._show_bills)
+        app.router.add_get("/bench/reset", self._reset)
         app.router.add_get("/internal/{rest:.*}", self._fetch)
         app.router.add_get("/{rest:.*}", self._get)
         app.router.add_post("/{rest:.*}", self._post)
@@ -81,6 +82,11 @@ class HostileUpstream:
 
     async def _show_bills(self, _: web.Request) -> web.Response:
         return _json({"bills": msgspec.to_builtins(self.bills), "fetched": self.fetched})
+
+    async def _reset(self, _: web.Request) -> web.Response:
+        # Calls that still run keep the bills that they have.
+        self.bills, self.fetched = {}, 0
+        return _json({})
 
     async def _fetch(self, _: web.Request) -> web.Response:
         self.fetched += 1

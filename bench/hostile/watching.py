@@ -18,7 +18,7 @@ _PROC = Path("/proc")
 _PAUSE_S = 0.05
 # To add up the pages of a process takes the kernel milliseconds, in which that process gets no new ones.
 _MEMORY_EVERY = 5
-_STEADY_MB, _STEADY_S, _AT_MOST_S = 2.0, 1.0, 20.0
+_STEADY_MB, _AT_MOST_S = 2.0, 20.0
 
 
 class Use(msgspec.Struct):
@@ -48,11 +48,13 @@ def most_files(server: Server) -> tuple[int, int]:
     return files, 0
 
 
-def steady_mb(server: Server) -> float:
-    """The memory once it stays as it is: the workers after the first one start while that serves already."""
+def steady_mb(server: Server, pause_s: float = 1.0) -> float:
+    """The memory once it stays as it is for `pause_s`: the workers after the first one, and a library that is loaded
+    ahead of requests, come while the first worker serves already.
+    """
     ends_s, memory_mb = time.monotonic() + _AT_MOST_S, server.pss_mb()
     while True:
-        time.sleep(_STEADY_S)
+        time.sleep(pause_s)
         before_mb, memory_mb = memory_mb, server.pss_mb()
         if abs(memory_mb - before_mb) < _STEADY_MB or time.monotonic() > ends_s:
             return memory_mb

@@ -50,14 +50,23 @@ def keys(budget_usd: float) -> Keys:
 
 
 async def ask_all(url: str, count: int, **fields: object) -> list[httpx.Response]:
-    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+    """The responses to so many requests at once, each on a connection of its own. The bodies of streams are raw."""
+    # A pool of httpx looks through all its connections for every request.
+    host, _, port = url.removeprefix("http://").partition(":")
 
-        async def ask(number: int) -> httpx.Response:
-            messages = [{"role": "user", "content": f"This is request-{number} of many"}]
-            body = {"model": "c", "messages": messages, **fields}
-            return await client.post(f"{url}/v1/chat/completions", json=body, headers=KEY)
+    async def ask(number: int) -> httpx.Response:
+        messages = [{"role": "user", "content": f"This is request-{number} of many"}]
+        content = json.dumps({"model": "c", "messages": messages, **fields}).encode()
+        reader, writer = await asyncio.open_connection(host, int(port))
+        with contextlib.closing(writer):
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: {KEY['authorization']}\r\n"
+            writer.write(f"{head}connection: close\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content)
+            received, _, body = (await asyncio.wait_for(reader.read(), 60)).partition(b"\r\n\r\n")
+        status, *lines = received.decode().split("\r\n")
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
-        return list(await asyncio.gather(*map(ask, range(count))))
+    return list(await asyncio.gather(*map(ask, range(count))))
 
 
 def statuses(responses: list[httpx.Response]) -> dict[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ import httpx
 import msgspec
 import pytest
 
-from bench.hostile.__main__ import attack_gateway
+from bench.hostile.__main__ import ROOT, attack_gateway
 from bench.hostile.attacks import ATTACKS
+from bench.hostile.attacks.money import leave_streams
+from bench.hostile.gateways import DEAR
 from bench.hostile.report import verdicts
-from bench.hostile.trial import Times
+from bench.hostile.trial import Sides, Times, both_sides
 from router.formats.quantities import Seconds
 from router.gateway.config.keys import hash_of
 from router.store.state.loss import SharedState
@@ -134,11 +137,22 @@ class TestEveryCell(Rules):
 # Real processes
 
 
+@pytest.fixture(scope="module")
+def sides() -> Iterator[Sides]:
+    with both_sides(ROOT) as sides:
+        yield sides
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["overspend-2-workers", "leaving-streams"])
-def test_under_attack_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(name: str, url: str) -> None:
+def test_under_attack_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(
+    sides: Sides, name: str, url: str
+) -> None:
     attack = next(each for each in ATTACKS if each.name == name)
-    result = attack_gateway(msgspec.structs.replace(attack, state_url=url), Times(alone_s=0.5, attack_s=2.0))
+    if name == "leaving-streams":
+        # What is called through litellm is charged to the same state by test_litellm_matrix.
+        attack = msgspec.structs.replace(attack, run=functools.partial(leave_streams, cards=(DEAR,)), anthropic=False)
+    result = attack_gateway(msgspec.structs.replace(attack, state_url=url), Times(0.5, 1.0, 0.5), sides)
     assert result.delivered_usd > 0
     assert not verdicts(result)["money"].fails, verdicts(result)["money"].text
     assert result.beside.wrong == []

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 WORD = "word "
-TOKENS, PIECES = 200, 20
+TOKENS, PIECES = 200, 8
 """The length of an answer, in tokens, and in how many pieces it is sent."""
 INPUT_TOKENS = 7
 DOLLAR_TOKENS = 100_000

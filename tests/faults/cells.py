@@ -50,3 +50,8 @@ def cells(faults: Iterable[Fault] = FAULTS, upstreams: Iterable[Protocol] = ("ch
         for stream in (False, True)
         for healthy_left in (True, False)
     )
+
+
+def hangs(cell: Cell) -> bool:
+    """Whether its upstream keeps the gateway waiting until a timeout."""
+    return cell.fault.name.startswith("hangs-")

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.faults.cells import Cell, cells
+from tests.faults.cells import Cell, cells, hangs
 from tests.faults.faults import Protocol
 from tests.faults.gateways import KEY, KEY_VARIABLE, cell_cards, fault_card, short_timeouts
 from tests.faults.surfaces import Response, problems, send
@@ -59,14 +59,17 @@ def responses(upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[di
         gateway(upstream) as fast_gateway,
         gateway(upstream, **LONG_TIMEOUTS) as slow_gateway,
         ThreadPoolExecutor(CONCURRENCY) as pool,
+        # What hangs takes time and nothing else.
+        ThreadPoolExecutor(len(CELLS)) as hanging,
         ThreadPoolExecutor(1) as sequential,
     ):
 
         def submitted(cell: Cell) -> Future[Response]:
             threads, client = (sequential, slow_gateway) if cell.fault.name in HEAVY else (pool, fast_gateway)
+            threads = hanging if hangs(cell) else threads
             return threads.submit(send, client, cell.surface, f"auto[tag={cell.name}]", cell.stream)
 
-        yield {cell.name: submitted(cell) for cell in chosen}
+        yield {cell.name: submitted(cell) for cell in sorted(chosen, key=hangs, reverse=True)}
 
 
 @pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.name) for cell in CELLS])

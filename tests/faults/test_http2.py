@@ -14,7 +14,7 @@ from router.cards import Card
 from router.store.records.record import Record
 from tests.dispatch.http1.conftest import certificates
 from tests.dispatch.http2.proxies import NEEDS_HAPROXY, haproxy
-from tests.faults.cells import Cell, cells
+from tests.faults.cells import Cell, cells, hangs
 from tests.faults.faults import FAULTS
 from tests.faults.gateways import KEY, KEY_VARIABLE, fault_card, short_timeouts
 from tests.faults.surfaces import Response, problems, request_body, send
@@ -77,7 +77,7 @@ def responses(gateway: tuple[httpx.Client, list[Record]]) -> Iterator[dict[str, 
     with ThreadPoolExecutor(12) as pool:
         yield {
             cell.name: pool.submit(send, gateway[0], cell.surface, f"auto[tag={cell.name}]", cell.stream)
-            for cell in CELLS
+            for cell in sorted(CELLS, key=hangs, reverse=True)
         }
 
 

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 KILLS, CLIENTS = 2, 8
 # Long enough that records are being written to the database at the kill.
-LOAD_S = 1.0
+LOAD_S = 0.6
 
 
 def send_requests(url: str, answered: list[str]) -> None:

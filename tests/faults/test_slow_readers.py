@@ -57,18 +57,26 @@ def status(url: str) -> int:
 CASES = pytest.mark.parametrize(("card", "stream"), [("long-stream", True), ("long-body", False)])
 
 
+@pytest.fixture(scope="module")
+def patient(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a gateway that waits two seconds for a client that does not read."""
+    with gateway(tmp_path_factory.mktemp("patient"), upstream, send="2s") as (url, _):
+        yield url
+
+
 @CASES
-def test_clients_that_do_not_read_lose_their_slots(upstream: Upstream, tmp_path: Path, card: str, stream: bool) -> None:
-    with gateway(tmp_path, upstream, send="3s") as (url, _), silent_clients(url, card, stream):
-        assert wait_for(lambda: status(url) == 503, 10)
-        assert wait_for(lambda: status(url) == 200, 20)
+def test_clients_that_do_not_read_lose_their_slots(patient: str, card: str, stream: bool) -> None:
+    assert wait_for(lambda: status(patient) == 200, 20)
+    with silent_clients(patient, card, stream):
+        assert wait_for(lambda: status(patient) == 503, 10)
+        assert wait_for(lambda: status(patient) == 200, 20)
 
 
 @CASES
 def test_a_client_that_does_not_read_does_not_keep_the_process(
     upstream: Upstream, tmp_path: Path, card: str, stream: bool
 ) -> None:
-    with gateway(tmp_path, upstream, total="3s") as (url, server), silent_clients(url, card, stream):
+    with gateway(tmp_path, upstream, total="2s") as (url, server), silent_clients(url, card, stream):
         assert wait_for(lambda: status(url) == 503, 10)
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: has_ended(server.pid), 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -368,8 +369,10 @@ def _model(rng: random.Random) -> Any:
 
 
 def _write(tree: Any) -> bytes:
+    # The encoder is fast, but rejects some of these values, and deep nesting exceeds its recursion.
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        return json.dumps(tree, separators=(",", ":")).encode()
     pieces: list[str] = []
-    # Not json.dumps: it rejects some of these values, and deep nesting exceeds its recursion.
     stack: list[Any] = [tree]
     while stack:
         node = stack.pop()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.hostile.__main__ import attack_gateway
+from bench.hostile.__main__ import ROOT, attack_gateway
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.report import verdicts
-from bench.hostile.trial import Result, Times
+from bench.hostile.trial import Result, Times, both_sides
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +25,7 @@ pytestmark = [
     # One attack at a time: each takes a whole core.
     pytest.mark.xdist_group("hostile"),
 ]
-_TIMES = Times(alone_s=0.5, attack_s=1.0)
+_TIMES = Times(alone_s=0.5, attack_s=1.0, after_s=0.5)
 # The bench requires one second; a machine that runs other tests, too, is slower, but a gateway that blocks far more.
 _BLOCKED_S = 5.0
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
@@ -44,37 +45,40 @@ _LIVENESS = _sampled("comma-bodies", "locked-store", "garbage-unread-log", "sile
 _ALL = (*_MONEY, *_TENANTS, *_RESOURCES, *_LIVENESS)
 
 
-@functools.cache
-def result_of(name: str) -> Result:
-    """The result of an attack, which runs once."""
-    return attack_gateway(_BY_NAME[name], _TIMES)
+@pytest.fixture(scope="module")
+def result_of() -> Iterator[Callable[[str], Result]]:
+    """The result of an attack by its name; it runs once."""
+    with both_sides(ROOT) as sides:
+        yield functools.cache(lambda name: attack_gateway(_BY_NAME[name], _TIMES, sides))
 
 
 @pytest.mark.parametrize("name", _MONEY)
-def test_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(name: str) -> None:
+def test_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(
+    result_of: Callable[[str], Result], name: str
+) -> None:
     result = result_of(name)
     assert result.delivered_usd > 0
     assert not verdicts(result)["money"].fails, verdicts(result)["money"].text
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_no_request_of_one_key_changes_what_another_gets(name: str) -> None:
+def test_no_request_of_one_key_changes_what_another_gets(result_of: Callable[[str], Result], name: str) -> None:
     result = result_of(name)
     assert result.beside.wrong == []
     assert result.beside.share >= result.without.share
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_memory_descriptors_and_slots_stay_bounded(name: str) -> None:
+def test_memory_descriptors_and_slots_stay_bounded(result_of: Callable[[str], Result], name: str) -> None:
     cells = verdicts(result_of(name))
     assert [f"{gate}: {cells[gate].text}" for gate in ("memory", "files", "slots") if cells[gate].fails] == []
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_the_process_always_responds(name: str) -> None:
+def test_the_process_always_responds(result_of: Callable[[str], Result], name: str) -> None:
     assert result_of(name).beside.health_ms / 1e3 < _BLOCKED_S
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_the_attack_itself_gets_nothing(name: str) -> None:
+def test_the_attack_itself_gets_nothing(result_of: Callable[[str], Result], name: str) -> None:
     assert result_of(name).problems == []

@@ -18,7 +18,7 @@ from bench.hostile.upstream import WORDS_AN_EVENT
 _PARALLEL = 200
 _TOKENS = 100_000
 _DOLLAR = _TOKENS * DEAR_USD_A_TOKEN
-_EVENTS = 400
+_EVENTS = 100
 _EACH_LIMIT = 5
 
 
@@ -59,9 +59,9 @@ def _points() -> Iterator[tuple[bytes, ...]]:
     yield (b"[DONE]", b"message_stop")
 
 
-async def _leave_streams(bed: Bed) -> list[str]:
-    """Leave a stream at every point, on both surfaces, from both kinds of card."""
-    cases = list(itertools.product(_points(), ("/v1/chat/completions", "/v1/messages"), (DEAR, CLAUDE)))
+async def leave_streams(bed: Bed, cards: tuple[str, ...] = (DEAR, CLAUDE)) -> list[str]:
+    """Leave a stream at every point, on both surfaces, from each of these cards."""
+    cases = list(itertools.product(_points(), ("/v1/chat/completions", "/v1/messages"), cards))
     instruction = f"do=stream events={_EVENTS}"
 
     async def leave(marks: tuple[bytes, ...], path: str, card: str) -> None:
@@ -149,7 +149,7 @@ MONEY = (
     Attack(
         name="overspend-unlimited", run=_unlimited, evil=_BUDGET, settings=_MANY, allowed_usd=_ONE_MORE, native=True
     ),
-    Attack(name="leaving-streams", run=_leave_streams, evil=_RICH, native=True, anthropic=True),
+    Attack(name="leaving-streams", run=leave_streams, evil=_RICH, native=True, anthropic=True),
     Attack(name="leaving-answers", run=_leave_whole, evil=_RICH, native=True),
     Attack(name="unpaced-paths", run=_unpaced, evil={"rpm": _EACH_LIMIT}, native=True, anthropic=True),
 )

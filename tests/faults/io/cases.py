@@ -25,6 +25,10 @@ class Case(Struct, frozen=True):
         kind = f"{errno.errorcode[self.error].lower()}-x{self.times}{'-short' if self.short else ''}"
         return f"{names}-{self.first}-{kind}"
 
+    def is_over(self, shim: Shim) -> bool:
+        """Whether all calls that should fail have failed."""
+        return 0 < self.times <= shim.failed
+
     def arm(self, shim: Shim) -> None:
         """Let it happen from now on."""
         shim.arm(self.operations, self.first, self.error, self.times, short=self.short)

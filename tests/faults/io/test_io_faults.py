@@ -8,10 +8,10 @@ no file is left over.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import signal
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from tests.gateway.servers import wait_for
 pytestmark = pytest.mark.slow
 # Longer than the pause of the journal's thread, which moves the record of a request.
 _MOVE_S = 0.3
+# Longer than the pause of the reloader between two looks at its files.
+_LOOK_S = 1.2
 FULL_LOG = Case((Operation.LOG,), 1, errno.ENOSPC, -1)
 SHORT_ENTRY = Case((Operation.WRITE,), 1, errno.ENOSPC, 2, short=True)
 # The file that changed cannot be read at all for a while.
@@ -56,7 +58,7 @@ def serve_through(upstream: Upstream, folder: Path, library: Path, chosen: Itera
             # A broken stream has status 200 and no end; anything else is an answer or an error that says so.
             assert response.status == 200 or b'"message"' in response.body, case
             assert response.status in (200, 502, 503), case
-            time.sleep(_MOVE_S)
+            wait_for(functools.partial(case.is_over, shim), _MOVE_S)
             shim.disarm()
             assert service.is_healthy(), case
             service.excuse_dropped()
@@ -121,7 +123,8 @@ def reload_through(upstream: Upstream, folder: Path, library: Path, chosen: Iter
             (folder / "gateway.yaml").write_text(json.dumps({"max_depth": 100 + number}), encoding="utf-8")
             if number % 2:
                 os.kill(service.process.pid, signal.SIGHUP)
-            time.sleep(1.2)
+            # At each look that fails, at most a second after the other.
+            wait_for(lambda: shim.failed > 0, _LOOK_S)
             assert service.is_healthy(), case
             shim.disarm()
             assert wait_for(lambda wanted=101 + number: depth_is_at_most(service, wanted), 10), case
