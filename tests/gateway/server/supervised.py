@@ -1,4 +1,4 @@
-"""Workers that note what they do, and the process that supervises them. Each of them imports this, so it imports little."""
+"""Workers that note what they do, and the process that supervises them: little to import, since each imports it."""
 
 from __future__ import annotations
 
