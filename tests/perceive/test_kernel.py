@@ -338,7 +338,7 @@ def assert_same_forecasts(one: Forecaster, other: Forecaster, vectors: Floats) -
         assert bits(one(features)) == bits(other(features))
 
 
-@pytest.mark.parametrize("cards", [0, 1, 3, 100, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cards", [0, 1, 3, 100, pytest.param(1_100, marks=pytest.mark.slow)])
 def test_forecasts_of_any_number_of_cards_are_alike(
     cards: int,
     each_set_of_instructions: Iterator[str],
