@@ -88,12 +88,14 @@ def schema_problems(documents: Iterable[dict[str, Any]], version: str) -> list[s
 def _problems(document: dict[str, Any], version: str) -> Iterator[str]:
     group, _, api = document["apiVersion"].rpartition("/")
     name = "-".join(filter(None, (document["kind"].lower(), group.partition(".")[0], api)))
-    folder = _schemas(version)
-    validator = jsonschema.Draft202012Validator(
-        json.loads((folder / f"{name}.json").read_text("utf-8")), registry=_registry(folder)
-    )
-    for error in validator.iter_errors(document):
+    for error in _validator(_schemas(version), name).iter_errors(document):
         yield f"{document['kind']} {'/'.join(map(str, error.absolute_path))}: {error.message}"
+
+
+@functools.cache
+def _validator(folder: Path, name: str) -> jsonschema.Draft202012Validator:
+    schema = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    return jsonschema.Draft202012Validator(schema, registry=_registry(folder))
 
 
 def _schemas(version: str) -> Path:

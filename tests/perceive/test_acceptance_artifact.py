@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +53,17 @@ def graded(encoder: StaticEncoder) -> Predictor:
     return graded_predictor(encoder)
 
 
+@pytest.fixture(scope="module")
+def saved(graded: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "artifact"
+    graded.save(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(graded: Predictor, tmp_path: Path) -> Path:
-    graded.save(tmp_path / "artifact")
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy, which a test may damage."""
+    shutil.copytree(saved, tmp_path / "artifact")
     return tmp_path / "artifact"
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import functools
+import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +55,17 @@ def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
     return train([planted_set], encoder)
 
 
+@pytest.fixture(scope="module")
+def saved(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "artifact"
+    predictor.save(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(predictor: Predictor, tmp_path: Path) -> Path:
-    predictor.save(tmp_path / "artifact")
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy, which a test may damage."""
+    shutil.copytree(saved, tmp_path / "artifact")
     return tmp_path / "artifact"
 
 
@@ -63,11 +74,15 @@ def edit(folder: Path, **fields: object) -> None:
     (folder / "predictor.json").write_text(json.dumps(manifest | fields))
 
 
+@functools.lru_cache(maxsize=2)
+def _arrays_in(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content)) as stored:
+        return dict(stored)
+
+
 def replace_arrays(folder: Path, **arrays: np.ndarray) -> None:
     """Replace arrays and update their hash in the manifest."""
-    with np.load(folder / "head.npz") as stored:
-        before = dict(stored)
-    np.savez(folder / "head.npz", **{**before, **arrays})
+    np.savez(folder / "head.npz", **{**_arrays_in((folder / "head.npz").read_bytes()), **arrays})
     edit(folder, sha256=hashes(folder, ("head.npz",)))
 
 

@@ -189,6 +189,7 @@ def test_texts_are_read_alike_with_every_set_of_instructions(
             compare_reading(text, compiled, specified)
 
 
+@pytest.mark.no_cover
 def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor, specified: Predictor) -> None:
     # Beyond the third plane hardly a character is assigned.
     for start in (*range(0, 0x32000, 3001), *range(0x32000, 0x110000, 30_010)):
@@ -198,6 +199,7 @@ def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor
             assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes(), hex(start)
 
 
+@pytest.mark.no_cover
 def test_words_with_any_character_have_the_pieces_of_the_tokenizer(compiled: Predictor, specified: Predictor) -> None:
     for start in range(0x80, 0x3040, 500):
         points = [chr(point) for point in range(start, min(start + 500, 0x3040))]
@@ -336,7 +338,7 @@ def assert_same_forecasts(one: Forecaster, other: Forecaster, vectors: Floats) -
         assert bits(one(features)) == bits(other(features))
 
 
-@pytest.mark.parametrize("cards", [0, 1, 3, 100, pytest.param(4_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cards", [0, 1, 3, 100, pytest.param(1_100, marks=pytest.mark.slow)])
 def test_forecasts_of_any_number_of_cards_are_alike(
     cards: int,
     each_set_of_instructions: Iterator[str],

@@ -136,8 +136,10 @@ def test_many_votes_of_many_keys_before_a_change_delay_its_correction_little() -
             right = 0.8 if number < before else 0.2
             vote = Vote("abcdef"[number % 6], float(rng.random() < right) - 0.8, 0.5, rng.integers(0, CELLS, TABLES))
             memory = memory.learn(vote, _NOW_S + number)
+            if number <= before:
+                continue
             view = memory.view("x", _NOW_S + number)
-            if number > before and view.choice is not None and view.correction(_HERE, view.choice) < -0.15:
+            if view.choice is not None and view.correction(_HERE, view.choice) < -0.15:
                 return number - before
         return 300
 
