@@ -226,7 +226,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._batch.flush()
+            self.flush()
             await self.dispatcher.aclose()
             await asyncio.to_thread(self._close)
 
@@ -262,8 +262,14 @@ class Gateway:
         self.drift.add(lesson)
         self.promoted.watch(lesson)
 
+    def flush(self) -> None:
+        """Log, count and learn from every request that has ended."""
+        self._batch.flush()
+
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback that is new, export it as an event, and learn from it."""
+        # The feedback may be about the newest record.
+        self.flush()
         self.metrics.count_feedback(stored)
         self.learner.feedback(stored)
         if self.traces is not None:
