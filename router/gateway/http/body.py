@@ -72,6 +72,8 @@ async def read_body(exchange: Exchange, max_bytes: int, memory: Reserved) -> byt
         raw = await read_raw(exchange, max_bytes, memory, held_bytes)
     elif len(raw) > max_bytes:
         raise TooLargeError(max_bytes)
+    elif len(raw) > LARGE_BODY_BYTES:
+        await memory.reserve(held_bytes(len(raw)))
     coding = exchange.headers.get("content-encoding") or coding_that_begins(raw)
     if not coding:
         return raw
