@@ -235,9 +235,11 @@ class Dispatcher:
         """The call with the time of its next attempt: half of what is left where another deployment could follow, so
         that one that hangs leaves time for it.
         """
-        now_s = time.monotonic()
-        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried, call.key_id) else 1.0
-        return msgspec.structs.replace(call, first_by_s=min(call.first_by_s, now_s + (call.ends_s - now_s) * share))
+        latest_s = call.ends_s
+        if self.pool.has_ready(failover.cards, failover.tried, call.key_id):
+            now_s = time.monotonic()
+            latest_s = now_s + 0.5 * (latest_s - now_s)
+        return call if call.first_by_s <= latest_s else msgspec.structs.replace(call, first_by_s=latest_s)
 
     async def _attempt(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import logging
@@ -57,6 +58,11 @@ class Relay:
         # The base URLs of servers that reject `stream_options`.
         self._rejects_include_usage: set[str | None] = set()
 
+    @functools.cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        # To ask for it costs a system call.
+        return asyncio.get_running_loop()
+
     async def send(self, card: Card, call: Call, path: str = "") -> UpstreamResponse:
         """One attempt, at the endpoint of the call's protocol or at `path`.
 
@@ -72,7 +78,7 @@ class Relay:
         # What arrives of a whole answer is charged where the call fails.
         arrived: list[bytes] = []
         try:
-            with TimeLimit(call.answer_limit_s(self.timeouts)):
+            with TimeLimit(call.answer_limit_s(self.timeouts), self._loop):
                 response = await self._send(card, call, protocol, path, arrived, include_usage=include_usage)
                 if reports_usage and not call.wants_usage and _rejects_stream_options(response):
                     response = await self._send(card, call, protocol, path, arrived, include_usage=False)
@@ -92,7 +98,7 @@ class Relay:
         Raises UpstreamError where there is no valid HTTP response.
         """
         try:
-            with TimeLimit(call.answer_limit_s(self.timeouts)):
+            with TimeLimit(call.answer_limit_s(self.timeouts), self._loop):
                 return await self._forward(card, call, raw)
         except (UpstreamError, OSError, ValueError) as error:
             raise _failure(card, error) from None

@@ -155,6 +155,7 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         remote=gateway.remote,
         records_problem=lambda: gateway.records_problem,
         artifact=lambda: gateway.promoted.status,
+        flush=gateway.batch.flush,
     )
     adapters = Adapters(
         gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers

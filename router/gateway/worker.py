@@ -150,7 +150,7 @@ class Gateway:
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
         write_lines = access_log.write if access_log is not None else _write_nothing
-        self._batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink, self.cooldowns.sink)
+        self.batch = RecordBatch(write_lines, self.metrics.sink, self.learner.sink, self.cooldowns.sink)
         runner = PlanRunner(self.dispatcher, gate)
         sessions, explorer = Sessions(conversations or self.state), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
@@ -182,7 +182,7 @@ class Gateway:
                 self._write,
                 self.metrics.count_shadow,
             ),
-            sinks=(self._store_record, self._count_trial, self._batch.add),
+            sinks=(self._store_record, self._count_trial, self.batch.add),
             traces=traces,
         )
         reloader.on_change = self._apply_config
@@ -226,7 +226,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._batch.flush()
+            self.batch.flush()
             await self.dispatcher.aclose()
             await asyncio.to_thread(self._close)
 
@@ -264,6 +264,8 @@ class Gateway:
 
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback that is new, export it as an event, and learn from it."""
+        # The feedback may be about the newest record.
+        self.batch.flush()
         self.metrics.count_feedback(stored)
         self.learner.feedback(stored)
         if self.traces is not None:

@@ -320,7 +320,7 @@ class Relayed:
     """A stream whose upstream sends when the test says so."""
 
     def __init__(self, timeouts: Timeouts | None = None) -> None:
-        self.answer = Answer(lambda: None, lambda: None)
+        self.answer = Answer(asyncio.get_running_loop(), lambda: None, lambda: None)
         self.passed: list[bytes] = []
         source = Source("small", self.answer.read, self._close, offer_to=self.answer.offer_to)
         self.stream = EventStream(source, CHAT, timeouts or Timeouts(), keep_usage=False)

@@ -29,8 +29,8 @@ class Fitting:
 
     def dialect(self, card: Card) -> Dialect:
         """The dialect of the card's server, as it is known now."""
-        facts = server_facts_of(card)
-        return (self._learned and self._learned.get(_server(card))) or facts.dialect
+        learned = self._learned.get(_server(card)) if self._learned else None
+        return learned or server_facts_of(card).dialect
 
     def learn(self, card: Card, dialect: Dialect) -> None:
         """Fit later calls to this dialect."""

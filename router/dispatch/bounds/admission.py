@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
@@ -66,9 +65,9 @@ class Admission:
     def __init__(self, max_running: int, limits: QueueLimits, shares: Shares = Shares()) -> None:  # noqa: B008 - frozen
         self.max_running, self.limits, self.shares = max_running, limits, shares
         self.running = 0
-        self._of_key: collections.Counter[str] = collections.Counter()
-        self._of_card: collections.Counter[str] = collections.Counter()
-        self._of_both: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._of_key: dict[str, int] = {}
+        self._of_card: dict[str, int] = {}
+        self._of_both: dict[tuple[str, str], int] = {}
         self._queue: WaitingQueue[Turn] = WaitingQueue(self._release)
 
     @property
@@ -109,9 +108,10 @@ class Admission:
         """See `Running.begin_call`. The request runs already, so no slot need be free."""
         shares = self.shares
         most = self.max_running * shares.card
-        if shares.card < 1 and self._of_card[card] >= max(int(most), 1):
-            raise BusyError(f"{self._of_card[card]} calls of one card are in progress, its share", RETRY_AFTER_S)
-        if key and shares.key < 1 and self._of_both[key, card] >= max(int(most * shares.key), 1):
+        running = self._of_card.get(card, 0)
+        if shares.card < 1 and running >= max(int(most), 1):
+            raise BusyError(f"{running} calls of one card are in progress, its share", RETRY_AFTER_S)
+        if key and shares.key < 1 and self._of_both.get((key, card), 0) >= max(int(most * shares.key), 1):
             raise BusyError("this key has its share of the calls of one card in progress", RETRY_AFTER_S)
         self._count_at_card(key, card, 1)
         is_open = True
@@ -129,7 +129,7 @@ class Admission:
         free = self.max_running - self.running
         if free <= 0 or self._is_at_most(turn):
             return None
-        if turn.key and not fits(self._of_key[turn.key], 1, free, self.shares.key):
+        if turn.key and not fits(self._of_key.get(turn.key, 0), 1, free, self.shares.key):
             return None
         if turn.card and not self._has_room_at_card(turn, free):
             return None
@@ -146,13 +146,13 @@ class Admission:
 
     def _has_room_at_card(self, turn: Turn, free: int) -> bool:
         """A card's part is divided among keys as all slots are: one key must not take a card from the others."""
-        left = room(self._of_card[turn.card], free, self.shares.card)
+        left = room(self._of_card.get(turn.card, 0), free, self.shares.card)
         if not turn.key:
             return left > 0
-        return fits(self._of_both[turn.key, turn.card], 1, left, self.shares.key)
+        return fits(self._of_both.get((turn.key, turn.card), 0), 1, left, self.shares.key)
 
     def _is_at_most(self, turn: Turn) -> bool:
-        return turn.most is not None and self._of_key[turn.key] >= turn.most
+        return turn.most is not None and self._of_key.get(turn.key, 0) >= turn.most
 
     def _problem(self, turn: Turn) -> BusyError:
         if self._is_at_most(turn):
@@ -166,7 +166,7 @@ class Admission:
         self._queue.notify()
 
 
-def _add(counter: collections.Counter[T], name: T, more: int) -> None:
+def _add(counter: dict[T, int], name: T, more: int) -> None:
     if count := counter.get(name, 0) + more:
         counter[name] = count
     else:

@@ -5,7 +5,6 @@ that a plan has collected.
 from __future__ import annotations
 
 import asyncio
-import collections
 import gc
 
 from router.dispatch.bounds.share import fits
@@ -33,9 +32,10 @@ class Reserved:
         return self
 
     def __exit__(self, *_: object) -> None:
-        held_bytes = self.bytes
-        self.keep(0)
-        self._memory._collect_after(held_bytes)
+        if held_bytes := self.bytes:
+            self.keep(0)
+            if held_bytes > _SMALL_BYTES:
+                self._memory._collect_after(held_bytes)
 
     @property
     def decoding(self) -> asyncio.Lock:
@@ -44,8 +44,10 @@ class Reserved:
 
     async def reserve(self, total_bytes: int) -> None:
         """Have at least this much in all, waiting for it if necessary. Raises BusyError."""
-        if total_bytes > self.bytes:
-            await self._memory._acquire(self._key, total_bytes - self.bytes, self.bytes)
+        more_bytes = total_bytes - self.bytes
+        if more_bytes > 0:
+            if self._memory._take(self._key, more_bytes, self.bytes) is None:
+                await self._memory._wait(self._key, more_bytes, self.bytes)
             self.bytes = total_bytes
 
     def take(self, more_bytes: int, *, in_any_case: bool = False) -> bool:
@@ -73,7 +75,7 @@ class BodyMemory:
         self.used_bytes = 0
         self.decoding = asyncio.Lock()
         self._freed_bytes = 0
-        self._of_key: collections.Counter[str] = collections.Counter()
+        self._of_key: dict[str, int] = {}
         self._queue: WaitingQueue[tuple[str, int]] = WaitingQueue(lambda taken: self._release(*taken))
 
     def reserved(self, key: str = "") -> Reserved:
@@ -81,20 +83,17 @@ class BodyMemory:
         return Reserved(self, key)
 
     def _collect_after(self, freed_bytes: int) -> None:
-        if freed_bytes <= _SMALL_BYTES:
-            return
         self._freed_bytes += freed_bytes
         if self._freed_bytes >= _COLLECTED_BYTES:
             self._freed_bytes = 0
             asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect)
 
-    async def _acquire(self, key: str, more_bytes: int, held_bytes: int) -> None:
-        if self._take(key, more_bytes, held_bytes) is None:
-            busy = BusyError("the gateway holds too many large requests; try again soon", RETRY_AFTER_S)
-            size = more_bytes + held_bytes > _SMALL_BYTES
-            await self._queue.wait(
-                lambda: self._take(key, more_bytes, held_bytes), self.limits, busy, tenant=key, group=(key, size)
-            )
+    async def _wait(self, key: str, more_bytes: int, held_bytes: int) -> None:
+        busy = BusyError("the gateway holds too many large requests; try again soon", RETRY_AFTER_S)
+        size = more_bytes + held_bytes > _SMALL_BYTES
+        await self._queue.wait(
+            lambda: self._take(key, more_bytes, held_bytes), self.limits, busy, tenant=key, group=(key, size)
+        )
 
     def _take_now(self, key: str, more_bytes: int, held_bytes: int, *, in_any_case: bool) -> bool:
         if self._take(key, more_bytes, held_bytes) is not None:
@@ -112,14 +111,15 @@ class BodyMemory:
             free = self.max_bytes - self.used_bytes
             if more_bytes + held_bytes > _SMALL_BYTES:
                 free -= int(self.max_bytes * (1 - _PART_OF_LARGE))
-            if more_bytes > free or (key and not fits(self._of_key[key], more_bytes, free, self.share)):
+            if more_bytes > free or (key and not fits(self._of_key.get(key, 0), more_bytes, free, self.share)):
                 return None
         self._count(key, more_bytes)
         return key, more_bytes
 
     def _release(self, key: str, freed_bytes: int) -> None:
         self.used_bytes -= freed_bytes
-        self._of_key[key] -= freed_bytes
-        if not self._of_key[key]:
+        if left_bytes := self._of_key[key] - freed_bytes:
+            self._of_key[key] = left_bytes
+        else:
             del self._of_key[key]
         self._queue.notify()

@@ -13,7 +13,7 @@ _PASS_S = 0.01
 
 
 class Pace:
-    """Lets a few requests begin in each pass of the event loop; keys take turns where more of them wait.
+    """Lets a few requests begin in each pass of one event loop; keys take turns where more of them wait.
 
     What a request needs at its beginning, such as the choice of a card, is done at once. Hundreds of requests that
     arrive together would otherwise be a single pass, in which nothing else is served.
@@ -21,6 +21,8 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
+        # Kept, since to ask for it costs a system call.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._began_s = 0.0
         self._begun = 0
         self._is_counting = False
@@ -28,7 +30,9 @@ class Pace:
 
     async def turn(self, key: str = "") -> None:
         """Return when a request of this key may begin."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         if not self._is_counting:
             self._is_counting, self._began_s = True, self._clock()
             loop.call_soon(self._pass, loop)

@@ -10,17 +10,18 @@ class TimeLimit:
     """A block (`with`) of a task that ends after so many seconds, whatever it waits for. Use it once.
 
     Raises TimeoutError for its own limit alone, as `asyncio.timeout` does, at a fraction of the cost: a cancellation
-    from outside, and the limit of a block around this one, pass on as they are.
+    from outside, and the limit of a block around this one, pass on as they are. `loop` is the running one, where it is
+    known: to ask for it costs a system call.
     """
 
-    __slots__ = ("_cancelling", "_is_over", "_seconds", "_task", "_timer")
+    __slots__ = ("_cancelling", "_is_over", "_loop", "_seconds", "_task", "_timer")
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._seconds, self._loop = seconds, loop
         self._is_over = False
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()

@@ -26,14 +26,16 @@ class Answer:
     """
 
     __slots__ = (
-        *("_chunks", "_close", "_failure", "_offer", "_on_taken", "_waiter"),
+        *("_chunks", "_close", "_failure", "_loop", "_offer", "_on_taken", "_waiter"),
         *("buffered_bytes", "head", "is_complete"),
     )
 
-    def __init__(self, close: Callable[[], None], on_taken: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, close: Callable[[], None], on_taken: Callable[[], None]
+    ) -> None:
         self.head: Head | None = None
         self.buffered_bytes = 0
-        self._close, self._on_taken = close, on_taken
+        self._loop, self._close, self._on_taken = loop, close, on_taken
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._offer: Callable[[bytes], bool] | None = None
@@ -146,7 +148,7 @@ class Answer:
 
     def _changed(self) -> asyncio.Future[None]:
         """Done at the next change. One caller waits at a time."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     def _wake(self) -> None:

@@ -23,6 +23,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
+        self.loop = asyncio.get_running_loop()
         self.idle_since_s = 0.0
         self.transport: asyncio.Transport | None = None
         self._on_free, self._on_lost = on_free, on_lost
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
         """
         assert self.transport is not None
         self._parser.expect(has_body=has_body)
-        self._answer = Answer(self.abort, self._taken)
+        self._answer = Answer(self.loop, self.abort, self._taken)
         self._is_for_one = is_last
         if len(body) <= _MAX_WRITE_BYTES:
             self.transport.write(head + body if body else head)
@@ -158,4 +159,4 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(ConnectionError):
             self.transport.write(part)
         if self._unsent:
-            asyncio.get_running_loop().call_soon(self._send_more)
+            self.loop.call_soon(self._send_more)

@@ -27,14 +27,14 @@ class Pool:
         while idle:
             connection = idle.pop()
             if connection.is_usable:
-                if asyncio.get_running_loop().time() - connection.idle_since_s < IDLE_S:
+                if connection.loop.time() - connection.idle_since_s < IDLE_S:
                     return connection
                 connection.abort()
         return None
 
     def put(self, origin: Origin, connection: Connection) -> None:
         """Have a connection wait, whose answer is complete."""
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         connection.idle_since_s = loop.time()
         idle = self._idle.setdefault(origin, [])
         if len(idle) >= MAX_IDLE:

@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         """Send a request; the answer is filled as it arrives. Only where there is room. `is_last`: no other follows."""
         number = self._h2.get_next_available_stream_id()
         self._h2.send_headers(number, fields, end_stream=not body)
-        stream = self._streams[number] = Stream(number, body, self._cancel, self._taken)
+        stream = self._streams[number] = Stream(self._loop, number, body, self._cancel, self._taken)
         self._opened += 1
         if is_last or self._opened >= MAX_STREAMS:
             self._takes_no_more = True

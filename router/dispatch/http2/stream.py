@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -33,7 +34,12 @@ class Stream:
     __slots__ = ("answer", "chunks", "has_begun", "head", "id", "is_complete", "unsent", "untaken_bytes")
 
     def __init__(
-        self, number: int, body: bytes, close: Callable[[Stream], None], on_taken: Callable[[Stream], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        number: int,
+        body: bytes,
+        close: Callable[[Stream], None],
+        on_taken: Callable[[Stream], None],
     ) -> None:
         self.id = number
         self.head: Head | None = None
@@ -41,7 +47,7 @@ class Stream:
         self.is_complete = self.has_begun = False
         self.unsent = memoryview(body)
         self.untaken_bytes = 0
-        self.answer = Answer(lambda: close(self), lambda: on_taken(self))
+        self.answer = Answer(loop, lambda: close(self), lambda: on_taken(self))
 
 
 def request_fields(method: str, target: Target, headers: Mapping[str, str], body: bytes) -> list[HeaderTuple]:

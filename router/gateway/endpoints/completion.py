@@ -154,6 +154,7 @@ class CompletionHandler:
             affinity=selection.affinity,
             key_id=request.key_id,
             ends_s=self._exchange.ends_s,
+            first_by_s=self._exchange.ends_s,
             tenant=self._tenant,
             is_batch=selection.is_batch,
         )

@@ -34,7 +34,7 @@ class Status:
     """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
     `limits_problem` why the limits of keys cannot be kept, if so, `records_problem` why records wait for their
     database, which keeps no request from being served; `remote` is the state on another machine; `artifact` says which
-    predictor is in use, and whether the last promotion was rolled back.
+    predictor is in use, and whether the last promotion was rolled back. `flush` has all requests counted that ended.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class Status:
         limits_problem: Callable[[], str | None],
         records_problem: Callable[[], str | None],
         artifact: Callable[[], ArtifactInUse],
+        flush: Callable[[], None],
         remote: RemoteState | None = None,
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
         self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
         self._records_problem, self._remote, self._artifact = records_problem, remote, artifact
+        self._flush = flush
 
     async def root(self, _: Request) -> Response:
         """`GET /`: the name and the version."""
@@ -114,6 +116,7 @@ class Status:
         """`GET /metrics`, for Prometheus. A key of no operator sees nothing of cards that do not exist for it."""
         accept, key = request.headers.get("accept", ""), entry.request.key
         hidden = _NOTHING if key is None or key.operator else entry.request.active.keys.hidden(key)
+        self._flush()
         content_type, body = await asyncio.to_thread(self._metrics.exposition, accept, hidden)
         return Response(body, headers={"content-type": content_type})
 

@@ -64,10 +64,16 @@ async def read_body(exchange: Exchange, max_bytes: int, memory: Reserved) -> byt
 
     A coding that the client does not state is recognised by the first bytes. Both the body as it was sent and the
     decoded one are limited to `max_bytes`, and `memory` is reserved first: at once for all that the request will hold,
-    since requests that each hold a part and wait for the rest would wait for each other. Raises as `read_raw` and
-    `decoded` do.
+    since requests that each hold a part and wait for the rest would wait for each other. For a short one that has
+    arrived whole, `read_json_object` does that. Raises as `read_raw` and `decoded` do.
     """
-    raw = await read_raw(exchange, max_bytes, memory, held_bytes)
+    raw = exchange.whole_body()
+    if raw is None:
+        raw = await read_raw(exchange, max_bytes, memory, held_bytes)
+    elif len(raw) > max_bytes:
+        raise TooLargeError(max_bytes)
+    elif len(raw) > LARGE_BODY_BYTES:
+        await memory.reserve(held_bytes(len(raw)))
     coding = exchange.headers.get("content-encoding") or coding_that_begins(raw)
     if not coding:
         return raw
@@ -96,11 +102,6 @@ async def read_raw(
     Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, BusyError where there is no memory,
     ClientDisconnect if the client disconnects.
     """
-    if (whole := exchange.whole_body()) is not None:
-        if len(whole) > max_bytes:
-            raise TooLargeError(max_bytes)
-        await memory.reserve(held(len(whole)))
-        return whole
     stated = exchange.headers.get("content-length", "")
     if stated.isascii() and stated.isdecimal() and int(stated[:_MAX_DIGITS]) <= max_bytes:
         await memory.reserve(held(int(stated[:_MAX_DIGITS])))
@@ -174,9 +175,12 @@ def count_values(raw: bytes, limit: int) -> int:
     """About how many values a JSON text in UTF-8 has, before it is decoded. Raises CallerError where there are more
     than `limit`. A list or an object counts as four, since it takes many times the memory of its text.
     """
-    # In parts, so that other threads run meanwhile.
-    starts = range(0, len(raw), _PART_BYTES)
-    values = sum(_separators(raw[start : start + _PART_BYTES]) for start in starts)
+    if len(raw) <= _PART_BYTES:
+        values = _separators(raw)
+    else:
+        # In parts, so that other threads run meanwhile.
+        starts = range(0, len(raw), _PART_BYTES)
+        values = sum(_separators(raw[start : start + _PART_BYTES]) for start in starts)
     if values <= limit:
         return values
     # Some of them may be in strings, which escapes must not seem to end.

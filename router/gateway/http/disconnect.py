@@ -33,12 +33,13 @@ class CancelOnDisconnect:
         self.has_left = False
 
     def __enter__(self) -> CancelOnDisconnect:
-        self._task = asyncio.current_task()
+        loop = self._connection.loop
+        self._task = asyncio.current_task(loop)
         assert self._task is not None
         self._cancelled_before = self._task.cancelling()
         self._connection.on_departure(self._leave)
         if self._ends_s is not None:
-            self._end = asyncio.get_running_loop().call_at(self._ends_s + GRACE_S, self._expire)
+            self._end = loop.call_at(self._ends_s + GRACE_S, self._expire)
         return self
 
     def __exit__(
@@ -65,7 +66,7 @@ class CancelOnDisconnect:
     def _leave(self) -> None:
         self.has_left = True
         if self.grace_s:
-            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._cancel, ClientDisconnect())
+            self._timer = self._connection.loop.call_later(self.grace_s, self._cancel, ClientDisconnect())
         else:
             self._cancel(ClientDisconnect())
 

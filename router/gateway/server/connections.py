@@ -65,6 +65,8 @@ class Connections:
         self.refused = self.evicted = self.invalid_heads = 0
         self._all = _Group()
         self._groups: dict[str, _Group] = {}
+        # Since when connections wait, None where a request is in progress, as far as their groups do not know it yet.
+        self._changed: dict[Waiting, float | None] = {}
         self._stalled: dict[Waiting, float] = {}
         # Closed for others, and counted no more. The event loop reports their end soon.
         self._closing: set[Waiting] = set()
@@ -83,10 +85,14 @@ class Connections:
     @property
     def is_full(self) -> bool:
         """Whether no further connection should be accepted now, not even a surplus one."""
-        return self._all.count >= self.total + SURPLUS and not self._all.waiting and not self._stalled
+        if self._all.count < self.total + SURPLUS or self._stalled:
+            return False
+        self._note_changes()
+        return not self._all.waiting
 
     def add(self, connection: Waiting, loop: asyncio.AbstractEventLoop) -> bool:
         """Count a new connection, which waits. Return false for a surplus one."""
+        self._note_changes()
         group, now_s = self._groups.setdefault(connection.address, _Group()), loop.time()
         for of in (self._all, group):
             of.count += 1
@@ -99,6 +105,7 @@ class Connections:
         """Whether there is room for the request that has come on a surplus connection: others only wait, or do not
         read and are closed.
         """
+        self._note_changes()
         for group, limit in self._limited(connection):
             while group.busy >= limit:
                 victim = next(self._unread_by(group, connection.address, now_s), None)
@@ -121,16 +128,17 @@ class Connections:
 
     def busy(self, connection: Waiting) -> None:
         """A request has begun, so the connection no longer waits."""
-        for of in self._groups_of(connection):
-            of.waiting.leave(connection)
+        self._changed[connection] = None
 
     def idle(self, connection: Waiting, now_s: float) -> None:
         """A response is complete, so the connection waits for the next request."""
-        for of in self._groups_of(connection):
-            of.waiting.idle(connection, now_s)
+        # In the order in which they began to wait.
+        self._changed.pop(connection, None)
+        self._changed[connection] = now_s
 
     def ending(self, connection: Waiting, now_s: float) -> None:
         """The connection only waits for the client to read the last response."""
+        self._changed.pop(connection, None)
         for of in self._groups_of(connection):
             of.waiting.end(connection, now_s)
 
@@ -145,10 +153,21 @@ class Connections:
     def _groups_of(self, connection: Waiting) -> tuple[_Group, _Group]:
         return self._all, self._groups[connection.address]
 
+    def _note_changes(self) -> None:
+        """Sort in the connections that have begun or ended a request: not with each, since hardly any makes room."""
+        changed, self._changed = self._changed, {}
+        for connection, since_s in changed.items():
+            for of in self._groups_of(connection):
+                if since_s is None:
+                    of.waiting.leave(connection)
+                else:
+                    of.waiting.idle(connection, since_s)
+
     def _uncount(self, connection: Waiting) -> None:
-        self.busy(connection)
+        self._changed.pop(connection, None)
         self._stalled.pop(connection, None)
         for of in self._groups_of(connection):
+            of.waiting.leave(connection)
             of.count -= 1
         if not self._groups[connection.address].count:
             del self._groups[connection.address]
@@ -192,6 +211,7 @@ class Connections:
         self._ticking = None
         self.limits = self._read_limits()
         now = loop.time()
+        self._note_changes()
         for connection in [waiting for waiting in self._all.waiting if waiting.deadline <= now]:
             connection.expire()
         if self._all.count:

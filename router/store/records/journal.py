@@ -214,9 +214,14 @@ class Journal:
         journal = self.folder / self._destination.queue
         started_s = self._writing_since_s = time.monotonic()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            journal.mkdir(exist_ok=True, mode=0o700)
-            new = Segment.create(journal)
+            try:
+                new = Segment.create(journal)
+            except FileNotFoundError:
+                # Not made each time: behind every call of the system, a busy event loop has the interpreter's lock for
+                # some milliseconds, and the disk would seem to be slow.
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                journal.mkdir(exist_ok=True, mode=0o700)
+                new = Segment.create(journal)
         finally:
             self._was_slow, self._writing_since_s = time.monotonic() - started_s > _SLOW_S, None
         with self._lock:

@@ -12,7 +12,9 @@ from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 
 SLOW_S = 0.02
-_SLOW_FOR_S = 5.0
+# One slow write may be chance, and a thread costs each record much: so long it writes then, twice as long after each
+# further one, up to the most. So long nothing may have been slow for one to count as the first.
+_SLOW_FOR_S, _MOST_SLOW_FOR_S = 0.25, 5.0
 # For how long an answer waits until its record is on the disk.
 _LIMIT_S = 1.0
 _MAX_WAITING = 10_000
@@ -38,7 +40,7 @@ class PatientSink:
         self._sink = sink
         self._executor = ThreadPoolExecutor(1, "records")
         self._waiting, self._overflow = 0, 0
-        self._slow_until_s, self._is_late = 0.0, False
+        self._slow_until_s, self._slow_for_s, self._is_late = 0.0, 0.0, False
 
     @property
     def keep_days(self) -> float | None:
@@ -99,7 +101,9 @@ class PatientSink:
         self._sink.append(record)
         now_s = time.monotonic()
         if now_s - started_s > SLOW_S:
-            self._slow_until_s = now_s + _SLOW_FOR_S
+            is_first = now_s > self._slow_until_s + _MOST_SLOW_FOR_S
+            self._slow_for_s = _SLOW_FOR_S if is_first else min(2 * self._slow_for_s, _MOST_SLOW_FOR_S)
+            self._slow_until_s = now_s + self._slow_for_s
 
     def _on_written(self, _: object) -> None:
         self._waiting -= 1

@@ -40,15 +40,16 @@ def adapt(chat_body: Mapping[str, Any], dialect: Dialect, maker: str = "") -> Fi
     `maker` is the `server_id` of the upstream's card, to which alone its reasoning is returned. Raises FieldError that
     names a field or a content part which the server does not support and without which the answer would be another.
     """
+    fields_are_usual = has_usual_fields(chat_body, dialect)
     if (
-        dialect.thinks
+        fields_are_usual
+        and dialect.thinks
         and "cache_control" not in chat_body
-        and has_usual_fields(chat_body, dialect)
         and are_plain(chat_body.get("messages"), dialect)
     ):
         # As most are, and as every server accepts them.
         return Fitted(chat_body)
-    fitted, changed = fit_fields(chat_body, dialect)
+    fitted, changed = (dict(chat_body), []) if fields_are_usual else fit_fields(chat_body, dialect)
     if not dialect.cache_control:
         fitted.pop("cache_control", None)
         if isinstance(fitted.get("tools"), list):

@@ -24,8 +24,6 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     """
     fitted = dict(body)
     changed: list[str] = []
-    if has_usual_fields(body, dialect):
-        return fitted, changed
     _fit_tools(fitted, changed)
     _fit_limit(fitted, dialect)
     if not fitted.get("logprobs") and "top_logprobs" in fitted:

@@ -3,7 +3,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable
+from types import SimpleNamespace
 
+import pytest
+
+from router.store.records import patient
 from router.store.records.patient import PatientSink
 from router.store.records.record import Record, Snapshot
 from tests.store.records.examples import record
@@ -57,6 +61,36 @@ def test_while_the_disk_hangs_the_event_loop_runs_and_answers_wait_for_their_rec
         return was_waiting, len(disk.written)
 
     assert asyncio.run(main()) == (True, 1)
+
+
+def test_after_one_slow_write_records_are_soon_written_at_once_again_and_after_many_much_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(patient, "time", SimpleNamespace(monotonic=lambda: now_s))
+    disk = Disk()
+    sink = PatientSink(disk)
+
+    def slow_for_s() -> float:
+        """How long a thread writes after the next write, which is slow."""
+        nonlocal now_s
+
+        def hang() -> bool:
+            nonlocal now_s
+            now_s += 2 * patient.SLOW_S
+            return True
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(disk.works, "wait", hang)
+            assert sink.append(record()) is None
+        began_s = now_s
+        while sink._is_slow():
+            now_s += 0.125
+        return now_s - began_s
+
+    assert [slow_for_s() for _ in range(6)] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
+    now_s += 60.0
+    assert slow_for_s() == 0.25
 
 
 def test_records_that_wait_are_written_in_their_order_before_the_sink_is_closed() -> None:

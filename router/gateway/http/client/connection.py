@@ -51,11 +51,13 @@ class ClientConnection:
     """The connection to one client, which may carry several requests, one after another, on `transport`.
 
     `key_id` is the API key of the last request on it that had a valid one; empty if there was none. `read_on` has the
-    server read from it, without which no departure is noticed.
+    server read from it, without which no departure is noticed. `loop` is kept for its requests, since asyncio makes a
+    system call each time that it is asked for the running one.
     """
 
     def __init__(self, transport: asyncio.Transport, read_on: Callable[[], None]) -> None:
         self.transport, self._read_on = transport, read_on
+        self.loop = asyncio.get_running_loop()
         self._on_departure: Callable[[], None] | None = None
         self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +84,7 @@ class ClientConnection:
         """Call `callback` once, as soon as the client disconnects, or in the next pass of the loop if it has."""
         self._on_departure = callback
         if self._is_lost:
-            asyncio.get_running_loop().call_soon(self.lost)
+            self.loop.call_soon(self.lost)
         else:
             self._read_on()
 
@@ -113,7 +115,7 @@ class ClientConnection:
         """Abort unless the rest of a response, which the server holds, has left within this many seconds."""
         self.end_watch()
         if self.holds_rest:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._abort_unless_sent)
+            self._timer = self.loop.call_later(seconds, self._abort_unless_sent)
 
     def end_watch(self) -> None:
         """Stop `watch_rest`: the next response waits for the rest itself."""

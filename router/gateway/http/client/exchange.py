@@ -241,7 +241,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             lines, fields = _checked_lines(message.get("headers", ()))
             self._begin(message["status"], lines, fields.get(b"content-length"), fields.get(b"connection"))
-            asyncio.get_running_loop().call_soon(self._flush)
+            self.connection.loop.call_soon(self._flush)
         else:
             await self.write(message.get("body", b""), is_last=not message.get("more_body", False))
 
@@ -255,7 +255,7 @@ class Exchange:
         that both leave by one system call and in one packet.
         """
         self._begin(status, _lines(headers), headers.get("content-length"), headers.get("connection"))
-        asyncio.get_running_loop().call_soon(self._flush)
+        self.connection.loop.call_soon(self._flush)
 
     def _begin(self, status: int, lines: bytes, length: str | bytes | None, connection: str | bytes | None) -> None:
         if self.has_begun:
@@ -350,7 +350,7 @@ class Exchange:
             self.connection.watch_rest(self._left_s(self._stall_s))
 
     def _left_s(self, stall_s: float) -> float:
-        return min(stall_s, max(self.ends_s - asyncio.get_running_loop().time(), 0.0) + _FAREWELL_S)
+        return min(stall_s, max(self.ends_s - self.connection.loop.time(), 0.0) + _FAREWELL_S)
 
 
 def exchange_of(scope: Scope) -> Exchange:
