@@ -56,14 +56,17 @@ def _closes_response(event: Event) -> bool:
     return event.value is not None and ends_response(event.value)
 
 
-def _pattern(*own: bytes) -> re.Pattern[bytes]:
-    """Events that have usage, an error, or one of a protocol's `own` patterns."""
-    return re.compile(b"|".join((rb'"usage"\s*:\s*\{', rb'"error"\s*:\s*[^n\s]', rb"event: ?error", *own)))
+def _pattern(*own: bytes, fields: tuple[bytes, ...] = ()) -> re.Pattern[bytes]:
+    """Events that have usage, an error, or one of a protocol's `own` patterns. `fields` are patterns behind a quote,
+    which then is looked for once for all of them.
+    """
+    fields = (rb'usage"\s*:\s*\{', rb'error"\s*:\s*[^n\s]', *fields)
+    return re.compile(b"|".join((b'"(?:' + b"|".join(fields) + b")", rb"event: ?error", *own)))
 
 
 # A later choice begins, or one finishes. Most chunks have neither, and are not decoded.
-_CHOICES_MATTER = _pattern(rb'"finish_reason"\s*:\s*[^n\s]', rb'"index"\s*:\s*[1-9]', rb"\[DONE\]")
-_MESSAGE_MATTERS = _pattern(rb'"stop_reason"\s*:\s*"', rb"message_stop")
+_CHOICES_MATTER = _pattern(rb"\[DONE\]", fields=(rb'finish_reason"\s*:\s*[^n\s]', rb'index"\s*:\s*[1-9]'))
+_MESSAGE_MATTERS = _pattern(rb"message_stop", fields=(rb'stop_reason"\s*:\s*"',))
 _RESPONSE_MATTERS = _pattern(rb"response\.(?:completed|incomplete|failed|cancelled)")
 
 

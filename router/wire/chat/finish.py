@@ -102,7 +102,7 @@ def reason_of(choice: Mapping[str, Any]) -> Reason | None:
     """
     given = choice.get("finish_reason")
     # SGLang's own API has an object.
-    word = given.get("type") if isinstance(given, Mapping) else given
+    word = given.get("type") if isinstance(given, dict) else given
     if word is None:
         return None
     if not isinstance(word, str):

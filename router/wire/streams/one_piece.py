@@ -31,7 +31,7 @@ def one_piece(api: Api, answer: Answer) -> bytes:
 
 def _chat_events(answer: Answer) -> Iterator[bytes]:
     head = _head(answer, "chat.completion.chunk")
-    choices = list(choices_in(answer))
+    choices = choices_in(answer)
     for choice in choices:
         delta = {"role": "assistant", **_object(choice.get("message"))}
         if isinstance(delta.get("tool_calls"), list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.wire.chat.finish import Reason, reason_of
@@ -70,10 +70,10 @@ class MessageProgress(Progress):
         return self._has_stopped
 
 
-def choices_in(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def choices_in(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The choices of a chunk or of a whole answer; none where the server sent something else."""
     choices = event.get("choices")
-    return (choice for choice in choices if isinstance(choice, Mapping)) if isinstance(choices, list) else iter(())
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else ()
 
 
 def chat_has_content(event: Mapping[str, Any]) -> bool:
@@ -112,7 +112,7 @@ def ends_response(event: Mapping[str, Any]) -> bool:
 
 def _delta(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     delta = choice.get("delta")
-    return delta if isinstance(delta, Mapping) else {}
+    return delta if isinstance(delta, dict) else {}
 
 
 def _reason(choice: Mapping[str, Any]) -> Reason | None:

@@ -7,6 +7,7 @@ import re
 _BACKSLASH = ord("\\")
 # Where these follow a string, it is no field's name.
 _AFTER_TEXT = (b'",', b'"}')
+_BLANK_LINE = b"\n\n"
 _LINE_ENDS = (b"\n", b"\r")
 _MAX_LESSONS = 16
 # From so many events on, one search for all of them takes less than one for each.
@@ -31,7 +32,7 @@ class TextEvents:
 
     def learn(self, event: bytes) -> None:
         """Learn from a whole event that is of no interest but for its text."""
-        if not self._lessons or b"\r" in event or not event.endswith(b"\n\n") or event.startswith(b"\n"):
+        if not self._lessons or b"\r" in event or not event.endswith(_BLANK_LINE) or event.startswith(b"\n"):
             return
         self._lessons -= 1
         found = [*self._texts.finditer(event)]
@@ -69,18 +70,25 @@ class TextEvents:
         a quote, else none.
         """
         before, after = self._before, self._after
-        between, start = after + before, at + len(before)
-        if not before or len(events) - at <= _MANY * len(between) or not events.startswith(before, at):
+        size = len(before) + len(after)
+        if not before or len(events) - at <= _MANY * size or not events.startswith(before, at):
             return at
-        if not events.startswith(between, events.find(b'"', start)):
+        if not events.startswith(after + before, events.find(b'"', at + len(before))):
             # Events of different forms alternate.
             return at
-        *whole, _ = events[start : start + _SPLIT_BYTES].split(between)
-        joined = b"".join(whole)
-        if not whole or any(each in joined for each in _NEVER_INSIDE):
+        # To split by the long bytes between two texts would take several times as long.
+        whole, rest, start = [], after[: -len(_BLANK_LINE)], len(before)
+        for event in events[at : at + _SPLIT_BYTES].split(_BLANK_LINE):
+            if not (event.startswith(before) and event.endswith(rest) and len(event) >= start + len(rest)):
+                break
+            whole.append(event[start : len(event) - len(rest)])
+        # More line ends may follow the last one.
+        joined = b"".join(whole[:-1])
+        if not joined or any(each in joined for each in _NEVER_INSIDE):
             return at
         if b"\\" in joined and any(text.endswith(b"\\") for text in whole):
             return at
+        del whole[-1]
         texts += whole
         self._lessons = _MAX_LESSONS
-        return at + len(joined) + len(whole) * len(between)
+        return at + len(joined) + len(whole) * size

@@ -79,11 +79,14 @@ class Delivered:
 
     def _count(self) -> None:
         texts, self._uncounted, self._uncounted_bytes = self._uncounted, [], 0
+        if not texts:
+            return
         joined = b"".join(texts)
         # Tokenizers have tokens for many spaces in a row. An escaped letter takes six bytes, others two or three.
-        pairs, escapes = joined.count(b"  "), joined.count(b"\\u")
+        pairs, escapes = joined.count(b"  "), joined.count(b"\\u") if b"\\" in joined else 0
         self._bytes += len(joined) - 2 * pairs - 3 * escapes
-        self._characters += len(joined.translate(None, _CONTINUATIONS)) - 2 * pairs - 5 * escapes
+        letters = joined if joined.isascii() else joined.translate(None, _CONTINUATIONS)
+        self._characters += len(letters) - 2 * pairs - 5 * escapes
         self._words += joined.count(b" ") - 2 * pairs
         self._pieces += len(texts) - texts.count(b"")
 

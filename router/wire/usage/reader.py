@@ -33,7 +33,7 @@ def usage_in(message: Mapping[str, Any], earlier: Usage | None = None) -> Usage 
         if (steps[0] not in message) if steps else _ROOT_KEYS.isdisjoint(message):
             continue
         usage = next(_values(message, steps), None)
-        if not isinstance(usage, Mapping) or not usage:
+        if not usage or not isinstance(usage, Mapping):
             continue
         if earlier is None and steps != _OF_START and (plain := _plain(usage)) is not None:
             return _with_tier(plain, message)
@@ -241,7 +241,7 @@ def _values(value: Any, steps: _Steps) -> Iterator[Any]:
             for item in chosen:
                 yield from _values(item, steps[position + 1 :])
             return
-        if not isinstance(value, Mapping) or step not in value:
+        if not isinstance(value, dict) or step not in value:
             return
         value = value[step]
     yield value

@@ -163,7 +163,7 @@ async def _whole(work: Work) -> UpstreamResponse | None:
 
 
 def _with_text(document: Mapping[str, Any], text: str) -> dict[str, Any]:
-    first = next(choices_in(document), {})
+    first = next(iter(choices_in(document)), {})
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": first.get("finish_reason") or "stop"}
     return {**document, "choices": [choice]}
