@@ -145,41 +145,51 @@ static long least_of(const double *values, const unsigned char *rejected, long c
     return found;
 }
 
-/* first_of(values (n,), rejected bool (n,), out int64 (at most MOST_RANKED,)) -> how many positions were written: those
- * of the least values that are not rejected, in order; None where the arrays have another form. */
+static PyObject *list_of(const int64_t *positions, Py_ssize_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *position = PyLong_FromSsize_t((Py_ssize_t)positions[i]);
+        if (position == NULL || PyList_SetItem(list, i, position) < 0) {
+            Py_DecRef(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* first_of(values (n,), rejected bool (n,), count up to MOST_RANKED) -> the positions of the least values that are not
+ * rejected, in order, as a list; None where the arrays have another form, or more are asked for. */
 static PyObject *first_of(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
 {
     (void)module;
     if (!has_arguments(given, 3))
         return NULL;
-    Py_buffer values, rejected, out;
-    Py_ssize_t found = -1;
+    Py_buffer values, rejected;
+    Py_ssize_t room = PyLong_AsSsize_t(arguments[2]), found = -1;
+    int64_t positions[MOST_RANKED];
+    if (room < 0 || room > MOST_RANKED)
+        return PyErr_Occurred() ? NULL : none();
     if (!has_form(arguments[0], &values, 'd', -1, 0))
         return none();
     Py_ssize_t count = values.len / 8;
     if (has_form(arguments[1], &rejected, '?', count, 0)) {
-        if (has_form(arguments[2], &out, 'q', -1, PyBUF_WRITABLE)) {
-            Py_ssize_t room = out.len / 8;
-            if (room <= MOST_RANKED) {
-                double kept[MOST_RANKED];
-                found = least_of(values.buf, rejected.buf, (long)count, (long)room, out.buf, kept);
-            }
-            PyBuffer_Release(&out);
-        }
+        double kept[MOST_RANKED];
+        found = least_of(values.buf, rejected.buf, (long)count, (long)room, positions, kept);
         PyBuffer_Release(&rejected);
     }
     PyBuffer_Release(&values);
-    return found < 0 ? none() : PyLong_FromSsize_t(found);
+    return found < 0 ? none() : list_of(positions, found);
 }
 
 /* What choose() is given: arrays of the cards, and where it writes. */
 enum { CHOICE_QUALITY, CHOICE_COST, CHOICE_MEAN, CHOICE_DEVIATION, CHOICE_ARRAYS };
 
 /* choose((quality, cost in USD, mean quality, independent deviation, each (n,)), parts after loss and cost (n,) …: tuple,
- *        weight of the loss, USD of a mistake, rejected bool (n,), out (5, n), positions int64 (1 to MOST_RANKED + 1,))
- * -> how many positions of the best cards were written, as by first_of(), of which the last place of the array is not
- * one: that is of the card with the least safe score. None where a cost is unknown or the arrays have another form.
- * `out` has loss, cost, score, uncertainty and safe score, as by loss_and_cost() and totals(). */
+ *        weight of the loss, USD of a mistake, rejected bool (n,), out (5, n), count up to MOST_RANKED) -> the positions
+ * of the best cards, as by first_of(), after that of the card with the least safe score, -1 where all are rejected. None
+ * where a cost is unknown or the arrays have another form. `out` has loss, cost, score, uncertainty and safe score, as by
+ * loss_and_cost() and totals(). */
 static PyObject *choose(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
 {
     (void)module;
@@ -192,8 +202,11 @@ static PyObject *choose(PyObject *module, PyObject *const *arguments, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "the forecasts are no tuple of this length, or the parts are no tuple");
         return NULL;
     }
-    Py_buffer buffers[CHOICE_ARRAYS + 3], part;
-    Py_ssize_t count = -1, found = -1, parts = PyTuple_Size(arguments[1]);
+    Py_buffer buffers[CHOICE_ARRAYS + 2], part;
+    Py_ssize_t count = -1, found = -1, parts = PyTuple_Size(arguments[1]), room = PyLong_AsSsize_t(arguments[6]);
+    int64_t positions[1 + MOST_RANKED];
+    if (room < 0 || room > MOST_RANKED)
+        return PyErr_Occurred() ? NULL : none();
     int got = 0, fits = 1;
     for (int i = 0; fits && i < CHOICE_ARRAYS; i++) {
         fits = has_form(PyTuple_GetItem(arguments[0], i), &buffers[got], 'd', count, 0) && ++got;
@@ -202,15 +215,11 @@ static PyObject *choose(PyObject *module, PyObject *const *arguments, Py_ssize_t
     }
     fits = fits && has_form(arguments[4], &buffers[got], '?', count, 0) && ++got;
     fits = fits && has_form(arguments[5], &buffers[got], 'd', 5 * count, PyBUF_WRITABLE) && ++got;
-    fits = fits && has_form(arguments[6], &buffers[got], 'q', -1, PyBUF_WRITABLE) && ++got;
     if (fits) {
         const unsigned char *rejected = buffers[CHOICE_ARRAYS].buf;
         double *restrict loss = buffers[CHOICE_ARRAYS + 1].buf, *restrict score = loss + 2 * count;
         double *restrict uncertainty = score + count, *restrict safe = score + 2 * count, kept[MOST_RANKED];
-        int64_t *positions = buffers[CHOICE_ARRAYS + 2].buf;
-        Py_ssize_t room = buffers[CHOICE_ARRAYS + 2].len / 8 - 1;
-        fits = room >= 0 && room <= MOST_RANKED &&
-               losses_and_shares(buffers[CHOICE_QUALITY].buf, buffers[CHOICE_COST].buf, count, weight, mistake, loss);
+        fits = losses_and_shares(buffers[CHOICE_QUALITY].buf, buffers[CHOICE_COST].buf, count, weight, mistake, loss);
         if (fits) {
             const double *share = loss + count;
             begin_totals(buffers[CHOICE_MEAN].buf, buffers[CHOICE_DEVIATION].buf, count, weight, uncertainty, safe);
@@ -232,14 +241,14 @@ static PyObject *choose(PyObject *module, PyObject *const *arguments, Py_ssize_t
         if (fits) {
             for (Py_ssize_t i = 0; i < count; i++)
                 safe[i] += uncertainty[i];
-            if (!least_of(safe, rejected, (long)count, 1, positions + room, kept))
-                positions[room] = -1;
-            found = least_of(score, rejected, (long)count, (long)room, positions, kept);
+            if (!least_of(safe, rejected, (long)count, 1, positions, kept))
+                positions[0] = -1;
+            found = least_of(score, rejected, (long)count, (long)room, positions + 1, kept);
         }
     }
     for (int i = 0; i < got; i++)
         PyBuffer_Release(&buffers[i]);
-    return found < 0 ? none() : PyLong_FromSsize_t(found);
+    return found < 0 ? none() : list_of(positions, 1 + found);
 }
 
 #endif

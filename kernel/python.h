@@ -84,6 +84,7 @@ PY_API PyObject *PyFloat_FromDouble(double);
 PY_API int PyList_Append(PyObject *, PyObject *);
 PY_API PyObject *PyList_GetItem(PyObject *, Py_ssize_t);
 PY_API PyObject *PyList_New(Py_ssize_t);
+PY_API int PyList_SetItem(PyObject *, Py_ssize_t, PyObject *);
 PY_API Py_ssize_t PyList_Size(PyObject *);
 PY_API Py_ssize_t PyLong_AsSsize_t(PyObject *);
 PY_API PyObject *PyLong_FromSsize_t(Py_ssize_t);

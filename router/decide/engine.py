@@ -40,7 +40,7 @@ from router.decide.ranking import (
 from router.decide.requirements import effective_limits, fails_of, hints, needed_tokens, requirements_of
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Indices, Mask, Plan, SinglePlan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Guard, Mask, Plan, SinglePlan
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -137,7 +137,7 @@ def decide(
     if evaluation is not None:
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
         guard, pick, order = _guarded(evaluation, order, scores, rejected, ids, missing)
-    chosen = order.ahead.item(0)
+    chosen = order.ahead[0]
     canary, exploration = None, None
     if trial is not None:
         found, canary = trial.applied(ids[chosen], order.whole, rejected)
@@ -217,7 +217,7 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
 
 def _plan(catalog: Catalog, rows: PlanRows | None, order: Order, score: Doubles, fallbacks: int, needed: int) -> Plan:
     """What the first of `order` is: a card with its fallbacks, or a plan with those that answer if no member does."""
-    chosen = order.ahead.item(0)
+    chosen = order.ahead[0]
     if rows is None:
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, fallbacks, needed))
     if chosen < len(catalog):
@@ -231,12 +231,12 @@ def _fallbacks(
 ) -> tuple[str, ...]:
     """The fallbacks of the card `first` among the cards of an order with plans, without those that were tried."""
 
-    def among(ranked: Indices, *, is_whole: bool) -> tuple[str, ...] | None:
-        cards = [card for card in ranked.tolist() if card < len(catalog) and card not in tried]
-        return fallbacks_among(catalog, np.array([first, *cards]), count, needed, is_whole=is_whole)
+    def among(ranked: Sequence[int], *, is_whole: bool) -> tuple[str, ...] | None:
+        cards = [card for card in ranked if card < len(catalog) and card not in tried]
+        return fallbacks_among(catalog, [first, *cards], count, needed, is_whole=is_whole)
 
     found = among(order.ahead, is_whole=len(order) <= len(order.ahead))
-    return among(order.whole, is_whole=True) or () if found is None else found
+    return among(order.whole.tolist(), is_whole=True) or () if found is None else found
 
 
 def _assumed(
@@ -306,7 +306,7 @@ def _guarded(
     evaluation: GuardEvaluation, order: Order, scores: Scores, rejected: Mask, ids: Sequence[str], missing: str
 ) -> tuple[Guard, Pick, Order]:
     """What the guard did, how it chooses, and the order of the candidates with the one that answers first."""
-    comparison = evaluation.compare(rejected, order.ahead.item(0), scores.safest)
+    comparison = evaluation.compare(rejected, order.ahead[0], scores.safest)
     guard = evaluation.explain(comparison, ids, missing)
     if guard.state == "held":
         order = Order(evaluation.score, rejected, comparison.default, scores.best, len(order))

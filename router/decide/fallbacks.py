@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -12,15 +12,13 @@ from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.decide.fields import once
 from router.decide.ranking import Order
-from router.types import Indices, Mask
+from router.types import Indices
 
 T = TypeVar("T")
 
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
-_FIRST_READ = 16
-"""How many of the first cards are read at once: most orders have enough servers among them."""
 _REMEMBERED_FIRSTS = 64
 """The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
@@ -28,11 +26,11 @@ _REMEMBERED_FIRSTS = 64
 def fallbacks_of(catalog: Catalog, order: Order, count: int, needed_tokens: int) -> tuple[str, ...]:
     """The fallbacks of the first candidate of `order`, see `fallbacks_among`."""
     found = fallbacks_among(catalog, order.ahead, count, needed_tokens, is_whole=len(order) <= len(order.ahead))
-    return fallbacks_among(catalog, order.whole, count, needed_tokens) or () if found is None else found
+    return fallbacks_among(catalog, order.whole.tolist(), count, needed_tokens) or () if found is None else found
 
 
 def fallbacks_among(
-    catalog: Catalog, order: Indices, count: int, needed_tokens: int, *, is_whole: bool = True
+    catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int, *, is_whole: bool = True
 ) -> tuple[str, ...] | None:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
     model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
@@ -44,38 +42,40 @@ def fallbacks_among(
     beginning of an order that is not `is_whole`.
     """
     facts = once(catalog, "shared", lambda: _Shared(catalog))
-    first = order.item(0)
+    first = order[0]
     picked, after = facts.next_servers(order, count)
     if len(picked) < count and not is_whole:
         return None
-    elsewhere, others = facts.elsewhere(first), facts.others(first)
-    # Where no card at all meets a demand, there is none to look for.
-    demands = [demand.meets for demand in (elsewhere, others) if demand.is_met]
-    context_tokens = catalog[first].context_tokens
-    if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
-        demands.append(~(facts.context_tokens <= context_tokens))
+    unlike = facts.unlike(first)
+    demands = unlike.demands
+    if needed_tokens * _ESTIMATE_FACTOR > facts.context_tokens.item(first):
+        demands = (*demands, facts.with_more_context(first))
     kept, places = len(picked), {}
     for meets in demands:
-        if not kept or any(map(meets.item, picked)):
+        if not kept or any(map(meets.__getitem__, picked)):
             continue
         place = facts.first_that(meets, order, after)
         if place is None and not is_whole:
             return None
         if place is not None:
             kept -= 1
-            picked[kept] = int(order[place])
+            picked[kept] = order[place]
             places[picked[kept]] = place
     chosen = [*picked[:kept], *sorted(picked[kept:], key=places.__getitem__)]
     # The sort is stable.
-    chosen.sort(key=lambda card: not (others.meets.item(card) or elsewhere.meets.item(card)))
-    return tuple(catalog.ids[card] for card in chosen)
+    chosen.sort(key=unlike.duplicates.__getitem__)
+    return tuple([catalog.ids[card] for card in chosen])
 
 
-class _Demand(NamedTuple):
-    """What a fallback should differ in: the cards that meet it, and whether there are any."""
+class _Unlike(NamedTuple):
+    """Cards as far as they differ from one, each a byte for every card, 1 where it is so.
 
-    meets: Mask
-    is_met: bool
+    `demands` are the cards that have a server, or a key, that this one has not, and those whose weights are others;
+    where no card at all meets a demand, there is none to look for. `duplicates` are the cards that meet neither.
+    """
+
+    demands: tuple[bytes, ...]
+    duplicates: bytes
 
 
 class _Shared:
@@ -85,59 +85,50 @@ class _Shared:
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        self._server, _ = _numbered(catalog.server_ids)
-        self._servers: list[int] = self._server.tolist()
+        self._servers = _numbered(catalog.server_ids)[0].tolist()
         self._accounts, self._distinct_accounts = _numbered(map(_accounts, catalog))
         self._weights, self._distinct_weights = _numbered(map(_weights, catalog))
         stated = (card.context_tokens for card in catalog)
         self.context_tokens = np.array([np.nan if tokens is None else tokens for tokens in stated])
-        self._elsewhere_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_elsewhere_than)
-        self._others_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_others_than)
+        self._unlike = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_unlike)
 
-    def elsewhere(self, first: int) -> _Demand:
-        """The cards that have a server, or a key, that the card `first` has not."""
-        return self._elsewhere_than(self._accounts.item(first))
+    def unlike(self, first: int) -> _Unlike:
+        """How the cards differ from the card `first`."""
+        return self._unlike(self._accounts.item(first), self._weights.item(first))
 
-    def others(self, first: int) -> _Demand:
-        """The cards whose weights are not those of the card `first`."""
-        return self._others_than(self._weights.item(first))
+    def with_more_context(self, first: int) -> bytes:
+        """The cards that do not state as little context as the card `first`, or less."""
+        return bytes(~(self.context_tokens <= self.context_tokens[first]))
 
-    def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
+    def next_servers(self, order: Sequence[int], count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
         picked: list[int] = []
-        servers, cards = self._servers, order[:_FIRST_READ].tolist()
-        seen, place = {servers[cards[0]]}, 0
+        servers, place = self._servers, 0
+        seen = {servers[order[0]]}
         while len(picked) < count and (place := place + 1) < len(order):
-            if place == len(cards):
-                cards = order.tolist()
-            if (server := servers[cards[place]]) not in seen:
+            card = order[place]
+            if (server := servers[card]) not in seen:
                 seen.add(server)
-                picked.append(cards[place])
+                picked.append(card)
         return picked, place + 1
 
-    def first_that(self, meets: Mask, order: Indices, after: int) -> int | None:
+    def first_that(self, meets: bytes, order: Sequence[int], after: int) -> int | None:
         """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
-        while after < len(order):
-            rest = meets[order[after:]]
-            ahead = int(rest.argmax())
-            if not rest[ahead]:
-                return None
-            after += ahead
-            servers = self._server[order[: after + 1]]
-            if not (servers[:-1] == servers[-1]).any():
-                return after
-            after += 1
+        servers = self._servers
+        seen = {servers[card] for card in order[:after]}
+        for place in range(after, len(order)):
+            card = order[place]
+            if (server := servers[card]) not in seen:
+                if meets[card]:
+                    return place
+                seen.add(server)
         return None
 
-    def _make_elsewhere_than(self, accounts: int) -> _Demand:
-        own = self._distinct_accounts[accounts]
-        meets = np.array([not each <= own for each in self._distinct_accounts])[self._accounts]
-        return _Demand(meets, bool(meets.any()))
-
-    def _make_others_than(self, weights: int) -> _Demand:
-        own = self._distinct_weights[weights]
-        meets = np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
-        return _Demand(meets, bool(meets.any()))
+    def _make_unlike(self, accounts: int, weights: int) -> _Unlike:
+        account, own = self._distinct_accounts[accounts], self._distinct_weights[weights]
+        elsewhere = np.array([not each <= account for each in self._distinct_accounts])[self._accounts]
+        others = np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
+        return _Unlike(tuple(bytes(each) for each in (elsewhere, others) if each.any()), bytes(~(elsewhere | others)))
 
 
 def _numbered(values: Iterable[T]) -> tuple[Indices, list[T]]:

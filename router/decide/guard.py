@@ -19,7 +19,7 @@ from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, goal_parts, loss_of, loss_weight, parts_of
 from router.decide.ranking import AHEAD, best_of
 from router.perceive import kernel
-from router.types import GREATEST_STD, Doubles, Forecast, Guard, Indices, Mask
+from router.types import GREATEST_STD, Doubles, Forecast, Guard, Mask
 
 
 class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,7 +142,7 @@ class Scores(NamedTuple):
 
     parts: Mapping[str, Doubles]
     totals: Totals
-    best: Indices | None = None
+    best: Sequence[int] | None = None
     safest: int | None = None
 
 
@@ -152,14 +152,15 @@ def scores_of(
     """`parts_of` and `totals_of` the cards, of which some are not `rejected`."""
     extension, forecast = kernel.extension(), inputs.forecast
     if extension is not None and mistake_usd is not None:
-        out, positions = np.empty((5, len(rejected))), np.empty(AHEAD + 1, dtype=np.int64)
+        out = np.empty((5, len(rejected)))
         arrays = forecast.choice_quality, forecast.cost_usd, forecast.mean_quality, forecast.independent_std
         of_goals = goal_parts(inputs, weights)
         others = tuple(of_goals.values())
-        found = extension.choose(arrays, others, loss_weight(weights), mistake_usd, rejected, out, positions)
+        found = extension.choose(arrays, others, loss_weight(weights), mistake_usd, rejected, out, AHEAD)
         if found is not None:
+            safest, *best = found
             parts = {LOSS: out[0], COST: out[1], **of_goals}
-            return Scores(parts, Totals(out[2], out[3], out[4]), positions[:found], positions.item(AHEAD))
+            return Scores(parts, Totals(out[2], out[3], out[4]), best, safest)
     parts = parts_of(inputs, weights, mistake_usd)
     return Scores(parts, totals_of(parts, forecast, loss_weight(weights)))
 

@@ -42,23 +42,23 @@ AHEAD = 32
 """How many of the best candidates are found without sorting all of them."""
 
 
-def first_of(values: Doubles, rejected: Mask, count: int) -> Indices:
+def first_of(values: Doubles, rejected: Mask, count: int) -> list[int]:
     """The positions of the `count` least values that are not rejected, in order, or as many as there are.
 
     Equal ones are in the order of their positions: cards are sorted by id, so the id breaks ties.
     """
     extension = kernel.extension()
     if extension is not None:
-        out = np.empty(count, dtype=np.int64)
-        found = extension.first_of(values, rejected, out)
+        found: list[int] | None = extension.first_of(values, rejected, count)
         if found is not None:
-            return out[:found]
-    return _sorted(values, rejected)[:count]
+            return found
+    least: list[int] = _sorted(values, rejected)[:count].tolist()
+    return least
 
 
 def best_of(values: Doubles, rejected: Mask) -> int:
     """The position of the least value that is not rejected."""
-    return first_of(values, rejected, 1).item(0)
+    return first_of(values, rejected, 1)[0]
 
 
 def _sorted(values: Doubles, rejected: Mask) -> Indices:
@@ -74,7 +74,7 @@ class Order:
         score: Doubles,
         rejected: Mask,
         first: int | None = None,
-        best: Indices | None = None,
+        best: Sequence[int] | None = None,
         size: int | None = None,
     ) -> None:
         """`first` is the position of the candidate that goes before all others, None where the best one does. `best`
@@ -82,38 +82,41 @@ class Order:
         """
         self._score, self._rejected, self._first = score, rejected, first
         self._size = len(rejected) - int(np.count_nonzero(rejected)) if size is None else size
-        self._ahead = None if best is None else self._begun(best)
+        self._ahead = None if best is None else self._begun_with(best)
         self._whole: Indices | None = None
 
     @classmethod
     def stated(cls, order: Indices, score: Doubles) -> Order:
         """This order of all candidates."""
         found = cls(score, np.ones(len(score), dtype=np.bool_))
-        found._size, found._ahead, found._whole = len(order), order, order
+        found._size, found._ahead, found._whole = len(order), order[:AHEAD].tolist(), order
         return found
 
     def __len__(self) -> int:
         return self._size
 
     @property
-    def ahead(self) -> Indices:
+    def ahead(self) -> Sequence[int]:
         """The first ones."""
         if self._ahead is None:
-            self._ahead = self._begun(first_of(self._score, self._rejected, AHEAD))
+            self._ahead = self._begun_with(first_of(self._score, self._rejected, AHEAD))
         return self._ahead
 
     @property
     def whole(self) -> Indices:
         """All of them."""
         if self._whole is None:
-            is_whole = self._size <= len(self.ahead)
-            self._whole = self.ahead if is_whole else self._begun(_sorted(self._score, self._rejected))
+            if self._size <= len(self.ahead):
+                self._whole = np.array(self.ahead, dtype=np.intp)
+            else:
+                order = _sorted(self._score, self._rejected)
+                first = order[:1] if self._first is None else np.array([self._first], dtype=np.intp)
+                self._whole = np.concatenate([first, order[order != first]])
         return self._whole
 
-    def _begun(self, order: Indices) -> Indices:
-        if self._first is None or order.item(0) == self._first:
-            return order
-        return np.concatenate([np.array([self._first], dtype=order.dtype), order[order != self._first]])
+    def _begun_with(self, best: Sequence[int]) -> Sequence[int]:
+        first = self._first
+        return best if first is None or best[0] == first else [first, *[card for card in best if card != first]]
 
 
 class Ranking(Sequence[Candidate]):
@@ -139,7 +142,7 @@ class Ranking(Sequence[Candidate]):
         if isinstance(index, slice):
             return tuple(self._candidate(int(card)) for card in self._order.whole[index])
         order = self._order.ahead
-        return self._candidate((order if 0 <= index < len(order) else self._order.whole).item(index))
+        return self._candidate(order[index] if 0 <= index < len(order) else self._order.whole.item(index))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -180,7 +183,7 @@ class Rejections(Mapping[str, Rejection]):
         unavailable: Mapping[str, str],
         plans: PlanRows | None = None,
     ) -> None:
-        hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
+        hidden = next(iter([result.fails for result in results if result.limit is HIDDEN]), None)
         self._rejected = rejected if hidden is None else rejected & ~hidden
         self._results, self._inputs, self._unavailable = results, inputs, unavailable
         self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids

@@ -14,6 +14,7 @@ OBJECT = (dict, Mapping)
 """What an object is. Decoded JSON has no other mappings than `dict`, for which a check is several times faster."""
 
 _TEXT_FIELDS = ("instructions", "system", "messages", "input", "prompt", "content", "text")
+_FIELDS_BESIDE = frozenset(_TEXT_FIELDS) - {"content"}
 _MAX_DEPTH = 8
 
 
@@ -73,7 +74,9 @@ def _newest(body: Mapping[str, Any]) -> tuple[str, int | None] | None:
 
 def all_text(body: Any) -> str:
     """All texts in a body of any protocol, joined by line breaks."""
-    return _all_text(body, 0)
+    # Most are messages with a text.
+    is_plain = type(body) is dict and type(body.get("content")) is str and _FIELDS_BESIDE.isdisjoint(body)
+    return body["content"] if is_plain else _all_text(body, 0)
 
 
 def _texts_of_message(message: Any) -> list[str]:

@@ -18,7 +18,7 @@ from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.chains import Link, best_in_stages
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments, Stage
 from router.decide.ranking import Order
-from router.types import Doubles, Forecast, Indices, Mask
+from router.types import Doubles, Forecast, Mask
 
 _KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
 """What a stage converts into text, in words."""
@@ -213,13 +213,13 @@ class Chooser:
     def _best(self, count: int, order: Order, taken: Sequence[int]) -> list[int]:
         """The first `count` cards; none of the same model as another member, such as its other efforts."""
         found = self._best_of(count, order.ahead, taken)
-        return found if len(found) == count else self._best_of(count, order.whole, taken)
+        return found if len(found) == count else self._best_of(count, order.whole.tolist(), taken)
 
-    def _best_of(self, count: int, ranked: Indices, taken: Sequence[int]) -> list[int]:
+    def _best_of(self, count: int, ranked: Sequence[int], taken: Sequence[int]) -> list[int]:
         server_ids = self._catalog.server_ids
         models = {server_ids[card] for card in taken}
         found: list[int] = []
-        for card in map(ranked.item, range(len(ranked))):
+        for card in ranked:
             if (model := server_ids[card]) not in models:
                 found.append(card)
                 models.add(model)

@@ -113,7 +113,7 @@ class Selection(Struct, frozen=True, eq=False):
         if self.routed is None or position is None:
             return None
         forecast = self.routed.forecast
-        return Expected(float(forecast.quality[position]), known(forecast.cost_usd[position]))
+        return Expected(forecast.quality.item(position), known(forecast.cost_usd.item(position)))
 
 
 class Selector:

@@ -8,7 +8,6 @@ speaks for a card.
 from __future__ import annotations
 
 import collections
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -54,7 +53,7 @@ class Signals:
     """Finds signals in the records of one worker, and knows how usual they are."""
 
     def __init__(self) -> None:
-        self._last: collections.OrderedDict[bytes, Record] = collections.OrderedDict()
+        self._last: collections.OrderedDict[tuple[bytes, str], Record] = collections.OrderedDict()
         self._requests: dict[str, float] = {}
         self._with_schema: dict[str, float] = {}
         self._signals: dict[tuple[str, Signal], float] = {}
@@ -71,7 +70,7 @@ class Signals:
             found.append((record, "left"))
         if outcome.refused:
             found.append((record, "refused"))
-        name = hashlib.blake2b(decision.vector + (record.key or "").encode(), digest_size=12).digest()
+        name = decision.vector, record.key or ""
         before = self._last.pop(name, None)
         # Who asks several times at once has not read an answer yet.
         if before is not None and 0 <= record.at - _answered_at_s(before) <= AGAIN_S:

@@ -137,7 +137,8 @@ class Lexicon:
         would take megabytes, and as long as many decisions.
         """
         starts, firsts, order = self._places
-        low, high = np.searchsorted(firsts, (ord(first), ord(first) + 1)).tolist()
+        # For numbers of another type all of them would be copied.
+        low, high = firsts.searchsorted(np.array((ord(first), ord(first) + 1), dtype=firsts.dtype)).tolist()
         entries = order[low:high].tolist()
         words = [self._words[starts[entry] : starts[entry + 1] - 1].decode() for entry in entries]
         found = self._by_first[first] = dict(zip(words, entries, strict=True)), max(map(len, words))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -59,7 +59,7 @@ class ChatRequest(Struct, frozen=True, dict=True):
             turns.append(turn)
             modalities.update(seen)
         needs = needs_of(body)
-        if not any(turn.text.strip() for turn in turns) and modalities == {"text"} and "files" not in needs:
+        if all(map(_is_blank, [turn.text for turn in turns])) and modalities == {"text"} and "files" not in needs:
             raise CallerError("the prompt is empty")
         request = cls(
             turns=tuple(turns),
@@ -70,20 +70,29 @@ class ChatRequest(Struct, frozen=True, dict=True):
             body=body,
             chat_body=body,
         )
-        # Every stage reads these, and they are cached: so only parsing takes longer for a longer conversation.
-        _ = request.human_turns, request.characters
+        # Every stage reads these: so only parsing takes longer for a longer conversation. To set what is cached is
+        # several times faster than to ask for it.
+        vars(request).update(human_turns=_human_turns(turns), characters=_characters(turns))
         return request
 
     @functools.cached_property
     def human_turns(self) -> tuple[str, ...]:
         """The texts of the user's turns, oldest first; every turn's where no turn is the user's."""
-        human = tuple([turn.text for turn in self.turns if turn.role == "user" and not _is_blank(turn.text)])
-        return human or tuple(turn.text for turn in self.turns)
+        return _human_turns(self.turns)
 
     @functools.cached_property
     def characters(self) -> int:
         """The number of characters in all turns."""
-        return sum([len(turn.text) for turn in self.turns])
+        return _characters(self.turns)
+
+
+def _human_turns(turns: Sequence[Turn]) -> tuple[str, ...]:
+    human = tuple([turn.text for turn in turns if turn.role == "user" and not _is_blank(turn.text)])
+    return human or tuple([turn.text for turn in turns])
+
+
+def _characters(turns: Sequence[Turn]) -> int:
+    return sum([len(turn.text) for turn in turns])
 
 
 def _is_blank(text: str) -> bool:

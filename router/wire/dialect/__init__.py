@@ -17,6 +17,7 @@ from router.wire.dialect.lookup import dialect_for
 from router.wire.dialect.messages import are_plain, fit_messages, without_cache_control
 from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.dialect.servers import SERVERS
+from router.wire.texts import OBJECT
 
 __all__ = ["SERVERS", "Dialect", "Fitted", "adapt", "dialect_for", "may_be_refused", "refusal"]
 
@@ -70,12 +71,13 @@ def may_be_refused(chat_body: Mapping[str, Any]) -> bool:
     if any(chat_body[name] not in (None, *FIELDS[name].defaults) for name in rare):
         return True
     messages = chat_body.get("messages")
-    return any(
-        isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS
+    parts = [
+        part
         for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, Mapping) and isinstance(message.get("content"), list)
+        if isinstance(message, OBJECT) and isinstance(message.get("content"), list)
         for part in message["content"]
-    )
+    ]
+    return any(isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS for part in parts) if parts else False
 
 
 def refusal(chat_body: Mapping[str, Any], dialect: Dialect) -> str | None:

@@ -55,34 +55,49 @@ less than a conversation that is a new one with every request.
 # Characters of one kind become the same one. A question mark may stand for any character beyond ASCII, such as a digit.
 _NUMBERS = bytes.maketrans(b"123456789?", b"0" * 10)
 _WORDS = bytes(ord("w") if chr(byte).isalnum() or byte in b"_-?" else 32 for byte in range(128)) + bytes(128)
-_HEXADECIMAL = bytes(ord("x") if byte in b"0123456789abcdefABCDEF?" else 32 for byte in range(128)) + bytes(128)
-_UNITS = bytes.maketrans(b"123456789?.,APapsmhd\t\n\v\f\r\x1c\x1d\x1e\x1f", b"0" * 12 + b"pppp" + b"ssss" + b" " * 9)
+_HEXADECIMAL = bytes(ord("x") if byte in b"0123456789abcdefABCDEF" else byte for byte in range(128)) + bytes(128)
+_UNITS = bytes.maketrans(b"123456789?APapMmshdeior", b"0" * 10 + b"ppppmmssseeee")
+_BETWEEN = b" \t\n\v\f\r\x1c\x1d\x1e\x1f.,"
 _DIGITS, _ZERO = bytes.maketrans(b"123456789", b"0" * 9), ord("0")
-_MARKS: Mapping[bytes, Mapping[str, tuple[str, ...]]] = {
-    _NUMBERS: {
-        "days of the week before a date": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-        "dates and times of a log": (":00:00",),
-        "dates in words, month first": ("0000",),
-        "dates in words of any language, day first": ("0000",),
-        "dates in numbers, year first": ("0000-", "0000/", "0000."),
-        "dates in numbers, year last": ("-0000", "/0000", ".0000"),
-        "times": (":00",),
-        "seconds since 1970, or parts of them": ("0" * 10,),
-        "numbers with separators": (",000",),
-        "counts of tokens": ("token",),
-        "percentages": ("%",),
-        "amounts of money": ("$",),
-    },
-    _WORDS: {"random words of letters and digits": ("w" * 20,)},
-    _HEXADECIMAL: {
-        "hexadecimal digests": ("x" * 7,),
-        "short digests of commits": ("x" * 7,),
-    },
-    _UNITS: {"hours": ("0p", "0 p"), "spans of time": ("0s", "0 s")},
-}
-"""What every match of a moving part contains, by the table that a text is translated with first: most texts have none
-of it, and to look for it is many times faster than a search for the pattern.
+_MARKS: Sequence[tuple[bytes, bytes, Mapping[str, Mapping[str, tuple[str, ...]]]]] = (
+    (
+        _NUMBERS,
+        b"",
+        {
+            "": {
+                "days of the week before a date": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+                "counts of tokens": ("token",),
+                "percentages": ("%",),
+                "amounts of money": ("$",),
+            },
+            ":00": {"times": (":00",), "dates and times of a log": (":00:00",)},
+            ",": {"numbers with separators": (",000",)},
+            "0000": {
+                "dates in words, month first": ("0000",),
+                "dates in words of any language, day first": ("0000",),
+                "dates in numbers, year first": ("0000-", "0000/", "0000."),
+                "dates in numbers, year last": ("-0000", "/0000", ".0000"),
+                "seconds since 1970, or parts of them": ("0" * 10,),
+            },
+        },
+    ),
+    (_WORDS, b"", {"": {"random words of letters and digits": ("w" * 20,)}}),
+    (
+        _HEXADECIMAL,
+        b"",
+        {"x" * 6: {"hexadecimal digests": ("x" * 7, "?" + "x" * 6), "short digests of commits": ("x" * 7,)}},
+    ),
+    (_UNITS, _BETWEEN, {"": {"hours": ("0pm",), "spans of time": ("0se", "0me", "0sp")}}),
+)
+"""What every match of a moving part contains, after a text was translated with the table and without the characters
+beside it; parts that have a mark in common are below it. Most texts have none of it, and to look for it is many times
+faster than a search for the pattern.
 """
+_YEARS = ("19", "20")
+_OF_A_YEAR = frozenset(
+    ("dates in words, month first", "dates in words of any language, day first", "dates in numbers, year last")
+)
+"""The parts that contain one of these, too."""
 
 
 # Patterns are applied one after the other, since one alternation of all takes ten times as long.
@@ -100,15 +115,18 @@ def _possible(text: str) -> Collection[str]:
         if "€" in text or "£" in text:
             found.add("amounts of money")
     ascii_ = text.encode("ascii", "replace")
-    for table, parts in _MARKS.items():
+    for table, left_out, by_common in _MARKS:
         # Texts are asked for a part ten times as fast as bytes, of which a number may be a part, too.
-        translated = ascii_.translate(table).decode("ascii")
-        for name, marks in parts.items():
-            for mark in marks:
-                if mark in translated:
-                    found.add(name)
-                    break
-    return found
+        translated = ascii_.translate(table, left_out).decode("ascii")
+        for common, parts in by_common.items():
+            if common not in translated:
+                continue
+            for name, marks in parts.items():
+                for mark in marks:
+                    if mark in translated:
+                        found.add(name)
+                        break
+    return found if any(map(text.__contains__, _YEARS)) else found - _OF_A_YEAR
 
 
 _LABELS = ("nonce", "cch", "etag", "csrf", "equest", "trace", "span", "correlation")
@@ -134,6 +152,11 @@ def without_moving(text: str) -> str:
     return _searched(text[:_READ_CHARACTERS]) + middle + _searched(text[-_READ_CHARACTERS:])
 
 
+def _has_digits(text: str) -> bool:
+    """Whether there is a digit in `text`."""
+    return any(map(text.__contains__, "0123456789")) or not (text.isascii() or _DIGIT.search(text) is None)
+
+
 def _digits_in_lines(text: str) -> list[bool]:
     """Whether each line of `text` has a digit."""
     if not text.isascii():
@@ -145,13 +168,13 @@ def _digits_in_lines(text: str) -> list[bool]:
 # A client sends the same system prompt and first turn again with every request.
 @functools.lru_cache(maxsize=512)
 def _searched(text: str) -> str:
-    text = _LABELLED.sub("", text) if any(map(text.__contains__, _LABELS)) else text
-    has_digit = _digits_in_lines(text)
-    if not any(has_digit):
+    if any(map(text.__contains__, "=:")) and any(map(text.__contains__, _LABELS)):
+        text = _LABELLED.sub("", text)
+    if not _has_digits(text):
         return text
     numbered: list[str] = []
     others: list[str] = []
-    for line, with_digit in zip(text.split("\n"), has_digit, strict=True):
+    for line, with_digit in zip(text.split("\n"), _digits_in_lines(text), strict=True):
         (numbered if with_digit else others).append(line)
     moving = "\n".join(numbered)
     possible = _possible(moving)
@@ -165,7 +188,7 @@ def _searched(text: str) -> str:
 def without_billing_lines(text: str) -> str:
     """`text` without a client's own billing and attestation lines."""
     # Most prompts have none, and a search for the words is faster than one for the pattern.
-    if any(map(text.__contains__, _BILLING_WORDS)):
+    if ":" in text and any(map(text.__contains__, _BILLING_WORDS)):
         for line in BILLING_LINES:
             text = line.sub("", text)
     return text

@@ -202,7 +202,8 @@ def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
             needs.discard("json_object")
         if "tools" in needs and body.get("parallel_tool_calls") is True:
             needs.add("parallel_tools")
-    needs.update("files" for part in _parts(body) if _is_stored(part))
+    if any(map(_is_stored, _parts(body))):
+        needs.add("files")
     return frozenset(needs)
 
 
@@ -296,25 +297,27 @@ def _is_stored(part: Mapping[str, Any]) -> bool:
     return any(isinstance(holder.get("file_id"), str) for holder in holders)
 
 
-def _parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The content parts of all messages that are not plain texts, in any protocol."""
+    found: list[Mapping[str, Any]] = []
     for field in ("system", "messages", "input"):
         entries = body.get(field)
         if isinstance(entries, list):
-            yield from _parts_in(entries, 0)
+            _add_parts(entries, 0, found)
+    return found
 
 
-def _parts_in(entries: list[Any], depth: int) -> Iterator[Mapping[str, Any]]:
+def _add_parts(entries: list[Any], depth: int, found: list[Mapping[str, Any]]) -> None:
     # Decoded JSON has no other mappings than `dict`, and a check for `Mapping` takes four times as long.
     for entry in entries:
         if not isinstance(entry, dict):
             continue
         if entry.get("type") not in _NO_PARTS:
-            yield entry
+            found.append(entry)
         for field in _PARTS_FIELDS:
             inner = entry.get(field)
             if isinstance(inner, list) and depth < _MAX_DEPTH:
-                yield from _parts_in(inner, depth + 1)
+                _add_parts(inner, depth + 1, found)
 
 
 def _at(body: Mapping[str, Any], path: str) -> Any:
