@@ -210,7 +210,8 @@ class StaticEncoder:
         return memo
 
     def prepare(self) -> None:
-        """Make the tokenizer now, not for the first word that the kernel cannot read. Raises ArtifactError."""
+        """Make now what the first word that the kernel cannot read would need. Raises ArtifactError."""
+        self._lexicon.prepare()
         self._model  # noqa: B018 - a cached property
 
     @functools.cached_property
