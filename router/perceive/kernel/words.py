@@ -32,8 +32,8 @@ _READ = (
     *range(0x3001, 0x3004),
     *range(0x3008, 0x3020),
 )
-"""Latin letters, marks above letters, punctuation and symbols, and the punctuation of Chinese and Japanese; none of them
-is of a script that the lexicon reads.
+"""Latin letters, marks above letters, punctuation and symbols, and the punctuation of Chinese and Japanese; none of
+them is of a script that the lexicon reads.
 """
 _IN_MATHEMATICS = (*range(0x370, 0x400), *range(0x460, 0x482))
 """Greek letters and those that look like them, which the lexicon reads but in words of mathematics."""
@@ -41,7 +41,8 @@ _IN_MATHEMATICS = (*range(0x370, 0x400), *range(0x460, 0x482))
 
 def known_characters() -> NDArray[np.int32]:
     """int32 `(END - FIRST, 3)`: how a BERT tokenizer that lowers the case reads a character in a word (a letter, a mark
-    on its own, nothing, a letter where the word is one of mathematics; 0 where only it knows), as which character, and its lower case, 0 where that is not one.
+    on its own, nothing, a letter where the word is one of mathematics; 0 where only it knows), as which character, and
+    its lower case, 0 where that is not one.
 
     The rules are those of `BertNormalizer` and `BertPreTokenizer`: control characters and accents are dropped, letters
     lowered, punctuation stands alone.

@@ -210,9 +210,12 @@ class StaticEncoder:
         return memo
 
     def prepare(self) -> None:
-        """Make now what the first word that the kernel cannot read would need. Raises ArtifactError."""
-        self._lexicon.prepare()
+        """Make the tokenizer now, not for the first word that the kernel cannot read. Raises ArtifactError."""
         self._model  # noqa: B018 - a cached property
+
+    def prepare_lexicon(self) -> None:
+        """Make now what the first word in another script needs."""
+        self._lexicon.prepare()
 
     @functools.cached_property
     def _model(self) -> Any:
@@ -242,8 +245,8 @@ class StaticEncoder:
         return pieces_of_words
 
     def _pieces_in_english(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        """The pieces of what the lexicon does not read: words, and texts between runs of other scripts. Most are letters
-        of mathematics and punctuation, for which no tokenizer is needed.
+        """The pieces of what the lexicon does not read: words, and texts between runs of other scripts. Most are
+        letters of mathematics and punctuation, for which no tokenizer is needed.
         """
         # Normalising may have made a text longer than the kernel reads.
         read = [

@@ -170,8 +170,10 @@ class Lexicon:
         np.savez_compressed(file, words=words, tokens=self._tokens, weights=self._weights)
 
     def prepare(self) -> None:
-        """Make the table of words now, not for the first run that is read."""
+        """Make the table of words and the patterns of scripts now, not for the first run that is read."""
         self._found  # noqa: B018 - a cached property
+        for pattern in (_runs, dense, alphabetic):
+            pattern()
 
     def entries(self, run: str) -> Iterator[int]:
         """The entries of a run that `split` returned, from left to right, longest match first."""
@@ -187,8 +189,8 @@ class Lexicon:
 
     @functools.cached_property
     def _found(self) -> Callable[[str], Iterable[int]]:
-        """The listed words of a run, the longest match first, by their numbers; for a character at which none begins, minus
-        one and minus its position.
+        """The listed words of a run, the longest match first, by their numbers; for a character at which none begins,
+        minus one and minus its position.
         """
         extension = kernel.extension()
         return self._found_by_first if extension is None else extension.Words(self._words).entries
