@@ -35,7 +35,7 @@ _READ = (
 """Latin letters, marks above letters, punctuation and symbols, and the punctuation of Chinese and Japanese; none of
 them is of a script that the lexicon reads.
 """
-_IN_MATHEMATICS = (*range(0x370, 0x400), *range(0x460, 0x482))
+_IN_MATHEMATICS = frozenset((*range(0x370, 0x400), *range(0x460, 0x482)))
 """Greek letters and those that look like them, which the lexicon reads but in words of mathematics."""
 
 
@@ -67,8 +67,12 @@ def known_characters() -> NDArray[np.int32]:
 
 def _form(character: str) -> str:
     """What the normalizer makes of a character: lowered, without accents; empty where it drops it."""
-    if unicodedata.category(character) in ("Cc", "Cf"):
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf"):
         return ""
+    # Most characters have no parts.
+    if not unicodedata.decomposition(character):
+        return "" if category == "Mn" else character.lower()
     decomposed = unicodedata.normalize("NFD", character)
     return "".join(part for part in decomposed if unicodedata.category(part) != "Mn").lower()
 
