@@ -31,6 +31,8 @@ _ALPHABET = [
     "\u212a",
     "İ",
     "é",
+    "π",
+    "\ufe0f",
     "本",
     "\ud800",
     "\udfff",
@@ -95,7 +97,7 @@ def load(extension: Path) -> Any:
 def fuzz(extension: Any, seconds: float, seed: int) -> int:
     """Call everything for so long; returns the number of calls."""
     given, end, calls = _Given(random.Random(seed)), time.monotonic() + seconds, 0
-    stages = (_pieces, _table, _prompts, _reading, _projection, _choice, _plans)
+    stages = (_pieces, _words, _table, _prompts, _reading, _projection, _choice, _plans)
     while time.monotonic() < end:
         for name in ("baseline", "avx2"):
             with contextlib.suppress(ValueError):
@@ -147,10 +149,10 @@ def _bound_pieces(extension: Any, given: _Given) -> Any:
         "[UNK]",
         *("".join(given.chance.choices("#abcK01é", k=given.size(12))) for _ in range(given.size(60))),
     ]
-    characters = given.numbers.integers(0, 4, size=(0x3040 - 0x80, 3)).astype(np.int32)
+    characters = given.numbers.integers(0, 5, size=(0x3040 - 0x80, 3)).astype(np.int32)
     characters[:, 1:] = given.numbers.integers(0, given.chance.choice((1, 0x10000)), size=(0x3040 - 0x80, 2))
     if given.chance.random() < 0.02:
-        characters.flat[0] = given.chance.choice((-1, 4, 2**31 - 1))
+        characters.flat[0] = given.chance.choice((-1, 5, 2**31 - 1))
     specials = given.chance.choice(((), ("[x]", "[B"), ("[" * 17,), ("x",), ("[",) * 9))
     prefix, most = given.chance.choice(("##", "", "#")), given.chance.choice((1, 5, 100, 255, 256, 257))
     return extension.Pieces(vocabulary, prefix, 0, most, characters, specials)
@@ -168,9 +170,21 @@ def _pieces(extension: Any, given: _Given) -> None:
     pieces = _bound_pieces(extension, given)
     for _ in range(3):
         text = given.text()
-        found = _remembering(given, functools.partial(pieces.ids, text))
+        found = pieces.ids(text, None)
+        if isinstance(found, list):
+            found = _remembering(given, functools.partial(pieces.ids, text))
         assert isinstance(found, bytes)
         assert len(found) % 8 == 0
+
+
+def _words(extension: Any, given: _Given) -> None:
+    words = given.text() if given.chance.random() < 0.5 else "\n".join(given.text() for _ in range(given.size()))
+    stored = words.encode("utf-8", "replace")
+    listed = extension.Words(stored if given.chance.random() < 0.8 else stored[: given.size(len(stored) + 1)])
+    for text in (given.text(), words[:300], "", *words.split("\n")[:3]):
+        found = listed.entries(text)
+        assert len(found) <= len(text)
+        assert all(number >= -len(text) for number in found)
 
 
 def _bound_table(extension: Any, given: _Given, tokens: int, embedded: int) -> Any:

@@ -28,7 +28,7 @@ static int read_alone(const Prompts *prompts, const uint32_t *text, long length,
     Words words = {.next = 0};
     for (const Word *each; (each = word_of(vocabulary, text, length, &words)) != NULL;) {
         /* A word has at most as many pieces as characters. */
-        long found = pieces_of_word(vocabulary, text, each, scratch->ids + count);
+        long found = pieces_of_word(vocabulary, text, each, 0, scratch->ids + count);
         if (found < 0)
             return 0;
         count += found;

@@ -5,7 +5,7 @@
  */
 #include "python.h"
 #include "structs.h"
-#include "text.h"
+#include "words.h"
 
 #ifndef PULVINAR_SOURCES
 #define PULVINAR_SOURCES "unknown"
@@ -65,7 +65,7 @@ static const Batches *batches = &batches_baseline;
 /* ---- binding ---------------------------------------------------------------------------------------------------- */
 
 enum { MOST_BUFFERS = 16 };
-enum { PIECES, TABLE, SURFACE, READING, PROJECTION, CARDS, PROMPTS, PLANS, TYPES };
+enum { PIECES, TABLE, SURFACE, READING, PROJECTION, CARDS, PROMPTS, PLANS, WORDS, TYPES };
 static PyTypeObject *types[TYPES];
 
 /* What one call reads a prompt with; `reading` is NULL without a reader. `dense` is the width without its reading. */
@@ -87,6 +87,7 @@ typedef struct {
     union {
         Table table;
         Vocabulary vocabulary;
+        Lexicon lexicon;
         Surface surface;
         Reading reading;
         Projection projection;
@@ -440,6 +441,70 @@ static PyObject *reading_new(PyTypeObject *type, PyObject *arguments, PyObject *
 
 #include "prompt.h"
 #include "many.h"
+
+/* ---- words of the lexicon ----------------------------------------------------------------------------------------- */
+
+/* Words(words in UTF-8, separated by line breaks) */
+static PyObject *words_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *words;
+    (void)keywords;
+    if (!PyArg_ParseTuple(arguments, "O", &words))
+        return NULL;
+    Stage *self = new_stage(type);
+    if (self == NULL)
+        return NULL;
+    Lexicon *lexicon = &self->as.lexicon;
+    if ((lexicon->text = bind(self, words, 'B', -1)) == NULL)
+        return refuse(self, "");
+    Py_ssize_t size = bound_count(self);
+    if (size > 1 << 28)
+        return refuse(self, "too many words");
+    size_t count = 1, slots = 1024;
+    for (Py_ssize_t i = 0; i < size; i++)
+        count += lexicon->text[i] == '\n';
+    while (slots < 2 * count)
+        slots *= 2;
+    lexicon->mask = (uint32_t)slots - 1;
+    self->freed[0] = lexicon->slots = PyMem_Calloc(slots, sizeof *lexicon->slots);
+    self->freed[1] = lexicon->starts = PyMem_Malloc((count + 1) * sizeof *lexicon->starts);
+    self->freed[2] = lexicon->longest = PyMem_Calloc(LONGEST, sizeof *lexicon->longest);
+    if (!lexicon->slots || !lexicon->starts || !lexicon->longest) {
+        PyErr_NoMemory();
+        return refuse(self, "");
+    }
+    index_words(lexicon, (uint32_t)size);
+    return (PyObject *)self;
+}
+
+/* entries(text) -> the list of the numbers of its words, the longest first, and of minus one and minus the position of
+ * each character at which none begins
+ */
+static PyObject *words_entries(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
+{
+    if (!has_arguments(given, 1))
+        return NULL;
+    const Lexicon *lexicon = &((Stage *)object)->as.lexicon;
+    double on_stack[500];
+    Room room = {(char *)on_stack, sizeof on_stack, 0, 0, {NULL}};
+    Points points;
+    PyObject *result = NULL;
+    if (points_of(arguments[0], PY_SSIZE_T_MAX / 4, PY_SSIZE_T_MAX / 4, &room, &points))
+        result = PyList_New(0);
+    for (long at = 0, taken; result != NULL && at < points.length; at += taken) {
+        taken = 1;
+        long entry = longest_word(lexicon, points.points + at, points.length - at, &taken);
+        PyObject *number = PyLong_FromSsize_t(entry < 0 ? -1 - at : entry);
+        if (number == NULL || PyList_Append(result, number) < 0) {
+            Py_DecRef(result);
+            result = NULL;
+        }
+        if (number != NULL)
+            Py_DecRef(number);
+    }
+    leave(&room);
+    return result;
+}
 
 /* ---- projection -------------------------------------------------------------------------------------------------------------- */
 
@@ -914,6 +979,7 @@ METHODS(projection, METHOD(projection, project))
 METHODS(cards, METHOD(cards, forecast), METHOD(cards, qualities))
 METHODS(prompts, METHOD(prompts, read), METHOD(prompts, read_all))
 METHODS(plans, METHOD(plans, expected))
+METHODS(words, METHOD(words, entries))
 
 static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Pieces", sizeof(Stage), 0, 0, pieces_slots},
@@ -924,6 +990,7 @@ static PyType_Spec specs[] = {
     {"router.perceive.kernel._kernel.Cards", sizeof(Stage), 0, 0, cards_slots},
     {"router.perceive.kernel._kernel.Prompts", sizeof(Stage), 0, 0, prompts_slots},
     {"router.perceive.kernel._kernel.Plans", sizeof(Stage), 0, 0, plans_slots},
+    {"router.perceive.kernel._kernel.Words", sizeof(Stage), 0, 0, words_slots},
 };
 
 static int execute(PyObject *module)

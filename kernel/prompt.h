@@ -92,7 +92,8 @@ static int has_room(Ids *ids, long more, Room *room)
 }
 
 /* The pieces of a text of which `points` are read. Words that only the tokenizer or the lexicon can read are looked up
- * in `memo` (bytes of int64 by word); those that are not there are added to `missing`, which is made for the first.
+ * in `memo` (bytes of int64 by word); those that are not there are added to `missing`, which is made for the first. Where
+ * `memo` is NULL, the lexicon reads none of them.
  */
 static int pieces_of_text(const Vocabulary *vocabulary, PyObject *whole, const Points *points, PyObject *memo,
                           Room *room, Ids *ids, PyObject **missing)
@@ -109,7 +110,7 @@ static int pieces_of_text(const Vocabulary *vocabulary, PyObject *whole, const P
         /* A word has at most as many pieces as characters. */
         if (!has_room(ids, stop - start, room))
             return 0;
-        long found = pieces_of_word(vocabulary, text, each, ids->ids + ids->count);
+        long found = pieces_of_word(vocabulary, text, each, memo == NULL, ids->ids + ids->count);
         if (found >= 0) {
             ids->count += found;
             continue;
@@ -118,7 +119,7 @@ static int pieces_of_text(const Vocabulary *vocabulary, PyObject *whole, const P
         PyObject *word = PyUnicode_Substring(whole, start + before, stop + before);
         if (word == NULL)
             return 0;
-        PyObject *known = PyDict_GetItemWithError(memo, word);
+        PyObject *known = memo == NULL ? NULL : PyDict_GetItemWithError(memo, word);
         int done = known != NULL || !PyErr_Occurred();
         if (known != NULL) {
             char *bytes;
@@ -246,13 +247,14 @@ static PyObject *table_embed(PyObject *object, PyObject *const *arguments, Py_ss
 }
 
 /* ids(text, memo) -> bytes of int64, or the list of the words that only the tokenizer or the lexicon can read and that
- * are not in `memo` (bytes of int64 by word)
+ * are not in `memo` (bytes of int64 by word); a `memo` of None is an empty one, where the lexicon reads none of the words
  */
 static PyObject *pieces_ids(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
 {
     if (!has_arguments(given, 2))
         return NULL;
-    if (!is_a(arguments[1], DICTIONARY)) {
+    PyObject *memo = arguments[1] == Py_None ? NULL : arguments[1];
+    if (memo != NULL && !is_a(memo, DICTIONARY)) {
         PyErr_SetString(PyExc_TypeError, "the memo is no dictionary");
         return NULL;
     }
@@ -262,7 +264,7 @@ static PyObject *pieces_ids(PyObject *object, PyObject *const *arguments, Py_ssi
     Ids ids;
     PyObject *missing = NULL, *result = NULL;
     int done = points_of(arguments[0], READ_HALF, READ_HALF, &room, &points) &&
-               pieces_of_text(&((Stage *)object)->as.vocabulary, arguments[0], &points, arguments[1], &room, &ids, &missing);
+               pieces_of_text(&((Stage *)object)->as.vocabulary, arguments[0], &points, memo, &room, &ids, &missing);
     if (done && missing == NULL)
         result = PyBytes_FromStringAndSize((const char *)ids.ids, ids.count * (Py_ssize_t)sizeof *ids.ids);
     else if (done)

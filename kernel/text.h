@@ -34,10 +34,11 @@ static inline uint8_t lowered(uint32_t c) { return (uint8_t)(c + ((uint32_t)(c -
 /* ---- characters beyond ASCII --------------------------------------------------------------------------------- */
 
 /* What is known of U+0080 to U+303F: how the tokenizer reads a character in a word (`form`: itself or another one, which
- * is a letter or a mark on its own, or nothing), and its lower case; 0 where only Python knows.
+ * is a letter or a mark on its own, or nothing), and its lower case; 0 where only Python knows. MATHEMATICAL is a letter
+ * where the word is one of mathematics, which only Python knows.
  */
 enum { FIRST_KNOWN = 0x80, END_KNOWN = 0x3040 };
-enum { UNKNOWN_KIND, LETTER, MARK, DROPPED, KINDS };
+enum { UNKNOWN_KIND, LETTER, MARK, DROPPED, MATHEMATICAL, KINDS };
 typedef struct { int32_t kind, form, lower; } Character;
 
 /* The lower case of `c`, 0 where it is not known here. */
@@ -51,16 +52,24 @@ static inline uint32_t lower_of(const Character *characters, uint32_t c)
     return (c >= 0x2E80 && c < 0xA640) || (c >= 0xAC00 && c < 0xE000) || (c >= 0x1F300 && c < 0x1FB00) ? c : 0;
 }
 
+/* Letters of mathematics and pictographs beyond these: each is a letter that is read as itself. */
+static inline int is_symbol(uint32_t c) { return (c >= 0x1D400 && c < 0x1D800) || (c >= 0x1F000 && c < 0x20000); }
+/* They choose how the character before them looks. */
+static inline int is_selector(uint32_t c) { return c >= 0xFE00 && c < 0xFE10; }
+
 static inline long utf8_of(uint32_t c, uint8_t *out)
 {
     if (c < 0x80)
         return out[0] = (uint8_t)c, 1;
     if (c < 0x800)
         return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 63)), 2;
-    out[0] = (uint8_t)(0xE0 | c >> 12);
+    long more = c >= 0x10000;
+    if (more)
+        *out++ = (uint8_t)(0xF0 | c >> 18);
+    out[0] = (uint8_t)(more ? 0x80 | (c >> 12 & 63) : 0xE0 | c >> 12);
     out[1] = (uint8_t)(0x80 | (c >> 6 & 63));
     out[2] = (uint8_t)(0x80 | (c & 63));
-    return 3;
+    return 3 + more;
 }
 
 /* ---- word pieces -------------------------------------------------------------------------------------------- */
@@ -249,9 +258,10 @@ static int begins_special(const Vocabulary *vocabulary, const uint32_t *word, lo
 }
 
 /* The pieces of a word, which is split at marks; `ids` has room for `length`. -1 for a word that only the tokenizer or
- * the lexicon can read.
+ * the lexicon can read; `is_english` where it is known that the lexicon does not.
  */
-static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, const Word *of, int64_t *ids)
+static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, const Word *of, int is_english,
+                           int64_t *ids)
 {
     const uint32_t *word = text + of->start;
     long length = of->stop - of->start, ascii_end = of->ascii_end - of->start, ascii = of->ascii_end - of->ascii;
@@ -272,8 +282,12 @@ static long pieces_of_word(const Vocabulary *vocabulary, const uint32_t *text, c
                 return -1;
         } else if (c >= FIRST_KNOWN && c < END_KNOWN) {
             const Character *known = &vocabulary->characters[c - FIRST_KNOWN];
-            kind = known->kind;
+            kind = known->kind == MATHEMATICAL ? is_english ? LETTER : UNKNOWN_KIND : known->kind;
             c = (uint32_t)known->form;
+        } else if (is_symbol(c)) {
+            kind = LETTER;
+        } else if (is_selector(c)) {
+            kind = DROPPED;
         }
         if (kind == LETTER) {
             if (++characters <= vocabulary->most_characters)

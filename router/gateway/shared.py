@@ -21,5 +21,6 @@ with contextlib.suppress(PulvinarError):
     encoder = load_encoder(settings.STATIC_ENCODER)
     if isinstance(encoder, StaticEncoder):
         encoder.prepare()
+        encoder.prepare_lexicon()
 # The garbage collector would write to every object that it visits, and so copy its page. None is garbage here.
 gc.freeze()

@@ -39,7 +39,12 @@ from router.types import Features, Floats, Forecast
 ROOT = Path(__file__).parents[2]
 SAMPLE = 12 if os.environ.get("CI") else 2
 
+MATHEMATICS = (
+    *("π r² ≤ Δλ/λ", "Σxᵢ ΑΣ σε ΣΕ το ω̂ ἀ", "αβγ β-δε x→ψ(ξ)", "👍🏽 ❤️ 👩‍💻ok 🇫🇷!", "𝑥∈ℝ 𝟙 ½ № ™"),
+    *("это π/2 日本👍", "κΣ. Δ\u0301 ϕ"),
+)
 ODD = (
+    *(*MATHEMATICS, "ϕ\u037e Ω\u0387"),
     *(
         "",
         " ",
@@ -201,10 +206,42 @@ def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor
 
 @pytest.mark.no_cover
 def test_words_with_any_character_have_the_pieces_of_the_tokenizer(compiled: Predictor, specified: Predictor) -> None:
-    for start in range(0x80, 0x3040, 500):
-        points = [chr(point) for point in range(start, min(start + 500, 0x3040))]
+    for start in (
+        *range(0x80, 0x3040, 500),
+        0xFDF0,
+        0xFEF0,
+        *range(0x1D3F0, 0x1D810, 500),
+        *range(0x1EFF0, 0x20010, 500),
+    ):
+        points = [chr(point) for point in range(start, start + 500)]
         text = " ".join(f"{point} re{point}ad. {point * 2}X" for point in points)
         assert compiled.encoder.pieces(text) == specified.encoder.pieces(text), hex(start)
+
+
+def test_symbols_and_letters_of_mathematics_have_the_pieces_of_the_tokenizer_without_it(
+    compiled: Predictor, specified: Predictor
+) -> None:
+    fresh = pickle.loads(pickle.dumps(compiled.encoder))
+    assert isinstance(fresh, StaticEncoder)
+    for text in MATHEMATICS:
+        assert fresh.pieces(text) == specified.encoder.pieces(text), text
+    assert "made" not in vars(fresh._stored_tokenizer)
+
+
+def test_the_words_of_the_lexicon_are_found_alike(built: ModuleType, compiled: Predictor, specified: Predictor) -> None:
+    lexicons = [predictor.encoder._lexicon for predictor in (compiled, specified)]
+    for start in range(0x370, 0x31000, 997):
+        run = "".join(map(chr, range(start, start + 997, 7)))
+        found, expected = (list(lexicon.entries(run)) for lexicon in lexicons)
+        assert found == expected, hex(start)
+    words = ["а", "аб", "", "а" * 300, "аб", "😀я", "я"]
+    listed = built.Words("\n".join(words).encode())
+    assert listed.entries("абв😀яаа") == [4, -3, 5, 0, 0]
+    assert listed.entries("") == built.Words(b"").entries("") == []
+    with pytest.raises(TypeError):
+        listed.entries(b"a")
+    with pytest.raises(TypeError):
+        built.Words("а")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from router.gateway.telemetry.error_log import Writers
 from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
 from router.loading import load_plan_columns, load_plan_gate, load_predictor
+from router.perceive.text.encoder import Encoder, StaticEncoder
 from router.store import open_store
 from router.store.backend import Backend, StateUse
 from router.store.database import ForeignDatabaseError
@@ -193,9 +194,11 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             address = f"{shown(options.host)}:{listener.getsockname()[1]}"
             notify(f'Point a client at it: base_url="http://{address}{config.base_path}/v1", model="auto"')
         if options.workers == 1:
-            # Workers are forked from one process, and share what it holds. It takes some tenths of a second, for which
-            # no request waits.
-            threading.Thread(target=use_huge_pages, name="huge-pages", daemon=True).start()
+            # Workers are forked from one process, and share what it holds.
+            settling = threading.Thread(
+                target=_settle, args=(artifact.predictor.encoder,), name="settling", daemon=True
+            )
+            settling.start()
 
     def drain() -> float:
         gateway.is_draining = True
@@ -210,6 +213,13 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         return gateway.config.timeouts.total_s + _LAST_WORDS_S
 
     run(make_app(gateway), listener, Hooks(announce, drain, reloader.reload_soon, on_stop, grace_s), connections)
+
+
+def _settle(encoder: Encoder) -> None:
+    """What takes some tenths of a second at the start, for which no request waits."""
+    if isinstance(encoder, StaticEncoder):
+        encoder.prepare_lexicon()
+    use_huge_pages()
 
 
 def open_gateway(options: ServeOptions, reloader: ConfigReloader, **parts: Any) -> Gateway:

@@ -22,26 +22,27 @@ _BERT = ("WordPiece", "BertNormalizer", "BertPreTokenizer")
 """The kinds of model, normalizer and pre-tokenizer."""
 _MOST_SPECIALS, _LONGEST_SPECIAL = 8, 16
 """The words that the tokenizer does not split, of which the compiled kernel has a list."""
-_LETTER, _MARK, _DROPPED = 1, 2, 3
+_LETTER, _MARK, _DROPPED, _MATHEMATICAL = 1, 2, 3, 4
 _READ = (
-    *range(FIRST, 0x180),
-    *range(0x1EA0, 0x1F00),
-    *range(0x2000, 0x2070),
-    0x20AC,
-    *range(0x2190, 0x2194),
-    *range(0x2200, 0x2280),
-    *range(0x2500, 0x2800),
+    *range(FIRST, 0x370),
+    *range(0x1D00, 0x1DC0),
+    *range(0x1E00, 0x1F00),
+    *range(0x2000, 0x2C00),
+    *range(0x2C60, 0x2C80),
     *range(0x3001, 0x3004),
     *range(0x3008, 0x3020),
 )
-"""Latin letters, punctuation, the euro, arrows, mathematics, frames and symbols, and the punctuation of Chinese and
-Japanese; none of them is of a script that the lexicon reads.
+"""Latin letters, marks above letters, punctuation and symbols, and the punctuation of Chinese and Japanese; none of
+them is of a script that the lexicon reads.
 """
+_IN_MATHEMATICS = frozenset((*range(0x370, 0x400), *range(0x460, 0x482)))
+"""Greek letters and those that look like them, which the lexicon reads but in words of mathematics."""
 
 
 def known_characters() -> NDArray[np.int32]:
     """int32 `(END - FIRST, 3)`: how a BERT tokenizer that lowers the case reads a character in a word (a letter, a mark
-    on its own, nothing; 0 where only it knows), as which character, and its lower case, 0 where that is not one.
+    on its own, nothing, a letter where the word is one of mathematics; 0 where only it knows), as which character, and
+    its lower case, 0 where that is not one.
 
     The rules are those of `BertNormalizer` and `BertPreTokenizer`: control characters and accents are dropped, letters
     lowered, punctuation stands alone.
@@ -50,20 +51,28 @@ def known_characters() -> NDArray[np.int32]:
     # The lower case of a final sigma depends on its neighbours, and that of "İ" is two characters.
     characters = "".join(map(chr, range(FIRST, END))).replace("\u03a3", "\0").replace("\u0130", "\0")
     table[:, 2] = np.frombuffer(characters.lower().encode("utf-32-le"), dtype="<i4")
-    for point in _READ:
+    for point in (*_READ, *_IN_MATHEMATICS):
         character = chr(point)
-        if character.isspace():
+        # What a character is that this version of Unicode does not have, a tokenizer of another version may know.
+        if character.isspace() or unicodedata.category(character) == "Cn":
             continue
         form = _form(character)
-        if len(form) <= 1 and not form.isspace():
-            table[point - FIRST, :2] = _kind(form), ord(form) if form else 0
+        kind = _kind(form)
+        if point in _IN_MATHEMATICS:
+            kind = _MATHEMATICAL if kind == _LETTER else 0
+        if kind and len(form) <= 1 and not form.isspace():
+            table[point - FIRST, :2] = kind, ord(form) if form else 0
     return table
 
 
 def _form(character: str) -> str:
     """What the normalizer makes of a character: lowered, without accents; empty where it drops it."""
-    if unicodedata.category(character) in ("Cc", "Cf"):
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf"):
         return ""
+    # Most characters have no parts.
+    if not unicodedata.decomposition(character):
+        return "" if category == "Mn" else character.lower()
     decomposed = unicodedata.normalize("NFD", character)
     return "".join(part for part in decomposed if unicodedata.category(part) != "Mn").lower()
 

@@ -213,6 +213,10 @@ class StaticEncoder:
         """Make the tokenizer now, not for the first word that the kernel cannot read. Raises ArtifactError."""
         self._model  # noqa: B018 - a cached property
 
+    def prepare_lexicon(self) -> None:
+        """Make now what the first word in another script needs."""
+        self._lexicon.prepare()
+
     @functools.cached_property
     def _model(self) -> Any:
         """The part of the tokenizer that splits a word into pieces."""
@@ -225,12 +229,12 @@ class StaticEncoder:
         foreign = [word for word in words if word not in pieces and is_foreign(word)]
         pieces.update(zip(foreign, self._pieces_of_foreign(foreign), strict=True))
         others = [word for word in words if word not in pieces]
-        pieces.update(zip(others, self._pieces_by_tokenizer(others), strict=True))
+        pieces.update(zip(others, self._pieces_in_english(others), strict=True))
         return pieces
 
     def _pieces_of_foreign(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         split_words = [split(normalised(encodable(word))) for word in words]
-        between_runs = iter(self._pieces_between([part for parts in split_words for part in parts[::2]]))
+        between_runs = iter(self._pieces_in_english([part for parts in split_words for part in parts[::2]]))
         base, entries = self.card.tokens, self._lexicon.entries
         pieces_of_words = []
         for parts in split_words:
@@ -240,16 +244,18 @@ class StaticEncoder:
             pieces_of_words.append(tuple(pieces))
         return pieces_of_words
 
-    def _pieces_between(self, parts: Sequence[str]) -> list[Sequence[int]]:
-        """The pieces of texts between runs of other scripts: mostly punctuation, for which no tokenizer is needed."""
-        # Normalising may have made a part longer than the kernel reads.
+    def _pieces_in_english(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """The pieces of what the lexicon does not read: words, and texts between runs of other scripts. Most are
+        letters of mathematics and punctuation, for which no tokenizer is needed.
+        """
+        # Normalising may have made a text longer than the kernel reads.
         read = [
-            self.bound.pieces.ids(part, {}) if self.bound is not None and len(part) <= MAX_CHARACTERS else [part]
-            for part in parts
+            self.bound.pieces.ids(word, None) if self.bound is not None and len(word) <= MAX_CHARACTERS else [word]
+            for word in words
         ]
-        others = [part for part, ids in zip(parts, read, strict=True) if isinstance(ids, list)]
+        others = [word for word, ids in zip(words, read, strict=True) if isinstance(ids, list)]
         pieces = iter(self._pieces_by_tokenizer(others))
-        return [next(pieces) if isinstance(ids, list) else np.frombuffer(ids, np.intp).tolist() for ids in read]
+        return [next(pieces) if isinstance(ids, list) else tuple(np.frombuffer(ids, np.intp).tolist()) for ids in read]
 
     def _pieces_by_tokenizer(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         pieces: list[list[int]] = [[] for _ in words]

@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.errors import ArtifactError
+from router.perceive import kernel
 from router.perceive.artifact import read_arrays
 from router.types import Floats
 
@@ -105,6 +106,10 @@ class Lexicon:
         """`words` are separated by line breaks."""
         self._words, self._tokens, self._weights = words.encode(), tokens, weights
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy in another process makes its own tables.
+        return Lexicon, (self._words.decode(), self._tokens, self._weights)
+
     def __len__(self) -> int:
         return len(self._tokens)
 
@@ -116,7 +121,7 @@ class Lexicon:
         return self._tokens, self._weights, len(self), _FIRST_WORD, _WORDS, _HASHES
 
     @functools.cached_property
-    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[np.intp]]:
+    def _places(self) -> tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]]:
         """Where words begin in the bytes of the list, and at the end where one would; the code points with which they
         begin, in order; and the entries in that order.
         """
@@ -124,13 +129,15 @@ class Lexicon:
         firsts = points[np.flatnonzero(points == _LINE_BREAK) + 1]
         starts = np.flatnonzero(np.frombuffer(b"\n%b\n" % self._words, dtype=np.uint8) == _LINE_BREAK)
         order = np.argsort(firsts, kind="stable")
-        return starts, firsts[order], order
+        return starts.astype(np.int32), firsts[order], order.astype(np.int32)
 
     @functools.cached_property
     def _by_first(self) -> dict[str, tuple[Mapping[str, int], int] | None]:
         """What `_beginning_with` returns for each character with which words begin, None where nobody has asked."""
         _, firsts, _ = self._places
-        return dict.fromkeys(map(chr, np.unique(firsts).tolist()))
+        # Not numpy's `unique`, which imports its masked arrays.
+        begins = np.flatnonzero(np.diff(firsts, prepend=np.uint32(0)))
+        return dict.fromkeys(map(chr, firsts[begins].tolist()))
 
     def _beginning_with(self, first: str) -> tuple[Mapping[str, int], int]:
         """The entry of each word that begins with a character, and the length of the longest. Those of all characters
@@ -163,8 +170,33 @@ class Lexicon:
         words = np.frombuffer(self._words, dtype=np.uint8)
         np.savez_compressed(file, words=words, tokens=self._tokens, weights=self._weights)
 
+    def prepare(self) -> None:
+        """Make the table of words and the patterns of scripts now, not for the first run that is read."""
+        self._found  # noqa: B018 - a cached property
+        for pattern in (_runs, dense, alphabetic):
+            pattern()
+
     def entries(self, run: str) -> Iterator[int]:
         """The entries of a run that `split` returned, from left to right, longest match first."""
+        for number in self._found(run):
+            if number >= 0:
+                yield number
+                continue
+            position = -1 - number
+            if unicodedata.category(run[position])[0] == "L":
+                yield len(self) + _hashed(run[position])
+                if position + 1 < len(run):
+                    yield len(self) + _hashed(run[position : position + 2])
+
+    @functools.cached_property
+    def _found(self) -> Callable[[str], Iterable[int]]:
+        """The listed words of a run, the longest match first, by their numbers; for a character at which none begins,
+        minus one and minus its position.
+        """
+        extension = kernel.extension()
+        return self._found_by_first if extension is None else extension.Words(self._words).entries
+
+    def _found_by_first(self, run: str) -> Iterator[int]:
         known, position, last = self._by_first.get, 0, len(run)
         while position < last:
             words, longest = known(run[position], _NO_WORDS) or self._beginning_with(run[position])
@@ -176,10 +208,7 @@ class Lexicon:
                     position = end
                     break
             else:
-                if unicodedata.category(run[position])[0] == "L":
-                    yield len(self) + _hashed(run[position])
-                    if position + 1 < last:
-                        yield len(self) + _hashed(run[position : position + 2])
+                yield -1 - position
                 position += 1
 
     def expand(self, entries: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
