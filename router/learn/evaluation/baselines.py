@@ -99,18 +99,19 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
         components = self.pca_.transform(X)
         self.means_ = _means(y)
         self.ensembles_ = []
+        bins: dict[bytes, Any] = {}
         for column in y.T:
             known = ~np.isnan(column)
             # Trees need two different outcomes; otherwise the mean is the forecast.
             ensemble = None
             if known.sum() >= 2 * self.leaves and np.ptp(column[known]) > 0:
-                ensemble = HistGradientBoostingRegressor(
+                ensemble = _BinnedOnce(
                     max_iter=self.trees,
                     max_leaf_nodes=self.leaves,
                     learning_rate=self.rate,
                     early_stopping=False,
                     random_state=self.random_state,
-                ).fit(components[known], column[known])
+                ).fit_binned(components[known], column[known], bins, known.tobytes())
             self.ensembles_.append(ensemble)
         return self
 
@@ -123,6 +124,26 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
                 for mean, ensemble in zip(self.means_, self.ensembles_, strict=True)
             ]
         )
+
+
+class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
+    """scikit-learn's trees, for which prompts that several models were run on are sorted into bins only once. If a
+    release of it names the method otherwise, each ensemble has its own bins, which are the same.
+    """
+
+    def fit_binned(self, X: Doubles, y: Doubles, bins: dict[bytes, Any], key: bytes) -> Self:  # noqa: N803
+        """Fit, with the bins that are at `key` or are put there."""
+        self._bins, self._key = bins, key
+        self.fit(X, y)
+        del self._bins, self._key
+        return self
+
+    def _bin_data(self, X: Any, *arguments: Any, **more: Any) -> Any:  # noqa: N803
+        if self._key not in self._bins:
+            binned = super()._bin_data(X, *arguments, **more)
+            self._bins[self._key] = self._bin_mapper, binned
+        self._bin_mapper, binned = self._bins[self._key]
+        return binned
 
 
 class ClusterMeans(BaseEstimator):  # type: ignore[misc]
