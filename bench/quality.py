@@ -66,14 +66,12 @@ def main() -> None:
     start = time.monotonic()
     names = arguments.sets or _sets_in(arguments.data)
     reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
-    cpu_s = 0.0
     for name, done in zip(names, _evaluated(names, arguments), strict=True):
         for protocol, trial in done.items():
             if trial.report is None:
                 print(f"{name}: one domain only, none can be left out\n")
                 continue
             reports[protocol].append(trial.report)
-            cpu_s += trial.cpu_s
             print_report(trial.report)
             print(f"({trial.wall_s:.0f} s, {trial.cpu_s:.0f} s of CPU)")
             if arguments.times:
@@ -85,7 +83,7 @@ def main() -> None:
     for protocol, of_sets in reports.items():
         if of_sets:
             _print_means(protocol, of_sets)
-    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {cpu_s / 60:.1f} minutes of CPU")
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {_cpu_s() / 60:.1f} minutes of CPU")
 
 
 class Trial(NamedTuple):
@@ -142,11 +140,12 @@ def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[
     work = {(name, protocol): _work(name, protocol, arguments) for name in names for protocol in arguments.protocols}
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(arguments.processes, context, _use_one_thread) as processes:
-        # Before the fits, since both protocols of a set need the same embeddings. What takes longest begins first, so
-        # that no process waits for it at the end.
-        embedded = functools.partial(_embed, arguments=arguments)
-        cpu_s = sum(processes.map(embedded, sorted(names, key=lambda name: -_text_bytes(arguments.data / name))))
-        print(f"embeddings of {arguments.baseline}: {cpu_s:.0f} s of CPU\n", flush=True)
+        # What takes longest begins first, so that no process waits for it at the end.
+        if arguments.baseline != "none":
+            # Before the fits, since both protocols of a set need the same embeddings.
+            longest_first = sorted(names, key=lambda name: -_text_bytes(arguments.data / name))
+            cpu_s = sum(processes.map(functools.partial(_embed, arguments), longest_first))
+            print(f"embeddings of {arguments.baseline}: {cpu_s:.0f} s of CPU\n", flush=True)
         trials = sorted(work, key=lambda trial: -work[trial])
         running = {trial: processes.submit(_evaluate, *trial, arguments) for trial in trials}
         try:
@@ -173,14 +172,13 @@ def _work(name: str, protocol: str, arguments: argparse.Namespace) -> float:
     return folds * (_ROWS_OF_A_FIT + len(data.prompts) + _ROWS_OF_A_MODEL * len(data.models))
 
 
-def _embed(name: str, arguments: argparse.Namespace) -> float:
-    """Write the embeddings of the baselines to the cache; return the CPU time in seconds."""
+def _embed(arguments: argparse.Namespace, name: str) -> float:
+    """Write the embeddings of the second encoder to the cache; return the CPU time in seconds."""
     start = time.process_time()
-    if arguments.baseline != "none":
-        prompts = with_outcomes(_loaded(arguments.data, name)).prompts
-        # Where the extra is missing, the report says so.
-        with contextlib.suppress(MissingExtraError):
-            embeddings_of(prompts, _encoder(arguments.baseline), _cache())
+    prompts = with_outcomes(_loaded(arguments.data, name)).prompts
+    # Where the extra is missing, the report says so.
+    with contextlib.suppress(MissingExtraError):
+        embeddings_of(prompts, _encoder(arguments.baseline), _cache())
     return time.process_time() - start
 
 
