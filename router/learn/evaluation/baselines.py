@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.preprocessing import StandardScaler, normalize
 
-from router.learn.evaluation.boosting import Boosting
 from router.learn.evaluation.metrics import Table, brier, filled_means
 from router.types import Doubles, Floats, Indices
 
@@ -58,10 +59,8 @@ class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
 
 
 class Ridge(BaseEstimator):  # type: ignore[misc]
-    """Ridge regression on standardised embeddings, with a penalty for each model by leave-one-out error; a missing
-    outcome is replaced by the model's mean.
-
-    It is scikit-learn's `RidgeCV` with `alpha_per_target`, which computes the leverages for each penalty anew.
+    """Ridge regression on standardised embeddings, with a penalty for each model by leave-one-out error, as
+    scikit-learn's `RidgeCV` finds it in more time; a missing outcome is replaced by the model's mean.
     """
 
     def __init__(self, alphas: tuple[float, ...] = tuple(np.logspace(0, 6, 13))) -> None:
@@ -99,6 +98,73 @@ class Ridge(BaseEstimator):  # type: ignore[misc]
         """Expected scores; not clipped."""
         expected: Doubles = self.scaler_.transform(X).astype(np.float64) @ self.weights_ + self.intercept_
         return expected
+
+
+class Boosting(BaseEstimator):  # type: ignore[misc]
+    """Gradient-boosted trees on the first principal components, with one ensemble for each model."""
+
+    def __init__(
+        self, components: int = 24, trees: int = 60, leaves: int = 15, rate: float = 0.08, random_state: int = 0
+    ) -> None:
+        self.components = components
+        self.trees = trees
+        self.leaves = leaves
+        self.rate = rate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
+        """Fit; the number of trees is fixed, so `groups` are not used."""
+        count = min(self.components, *np.shape(X))
+        self.pca_ = PCA(count, svd_solver="covariance_eigh", random_state=self.random_state).fit(X)
+        components = self.pca_.transform(X)
+        self.means_ = filled_means(y)
+        self.ensembles_ = []
+        bins: dict[bytes, Any] = {}
+        for column in y.T:
+            known = ~np.isnan(column)
+            # Trees need two different outcomes; otherwise the mean is the forecast.
+            ensemble = None
+            if known.sum() >= 2 * self.leaves and np.ptp(column[known]) > 0:
+                ensemble = _BinnedOnce(
+                    max_iter=self.trees,
+                    max_leaf_nodes=self.leaves,
+                    learning_rate=self.rate,
+                    early_stopping=False,
+                    random_state=self.random_state,
+                ).fit_binned(components[known], column[known], bins, known.tobytes())
+            self.ensembles_.append(ensemble)
+        return self
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores; not clipped."""
+        components = self.pca_.transform(X)
+        return np.column_stack(
+            [
+                np.full(len(components), mean) if ensemble is None else ensemble.predict(components)
+                for mean, ensemble in zip(self.means_, self.ensembles_, strict=True)
+            ]
+        )
+
+
+class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
+    """scikit-learn's trees, for which prompts that several models were run on are sorted into bins only once. If a
+    release of it names the method otherwise, each ensemble has its own bins, which are the same.
+    """
+
+    _bin_mapper: Any
+
+    def fit_binned(self, X: Doubles, y: Doubles, bins: dict[bytes, Any], key: bytes) -> Self:  # noqa: N803
+        """Fit, with the bins that are at `key` or are put there."""
+        self._bins, self._key = bins, key
+        self.fit(X, y)
+        del self._bins, self._key
+        return self
+
+    def _bin_data(self, X: Any, *arguments: Any, **more: Any) -> Any:  # noqa: N803
+        if self._key not in self._bins:
+            self._bins[self._key] = super()._bin_data(X, *arguments, **more), self._bin_mapper
+        binned, self._bin_mapper = self._bins[self._key]
+        return binned
 
 
 class ClusterMeans(BaseEstimator):  # type: ignore[misc]
@@ -284,19 +350,6 @@ SLOW: Mapping[str, Callable[[int], BaseEstimator]] = {
     "matrix factorisation": lambda seed: LowRank(hidden=32, random_state=seed),
     "gradient boosting": lambda seed: Boosting(random_state=seed),
 }
-
-
-def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: int, weak: int, models: int) -> Doubles:
-    """A control that depends on the prompt length only: values `(test, models)` that send the longer half to the strong
-    model.
-
-    The value of the strong model is the share of training prompts that are shorter, that of the weak model a half, that
-    of the others -1, so that a sweep of λ moves the threshold.
-    """
-    values = np.full((len(test), models), -1.0)
-    values[:, weak] = 0.5
-    values[:, strong] = np.searchsorted(np.sort(lengths[train]), lengths[test]) / max(len(train), 1)
-    return values
 
 
 def _views(flat: Floats, layers: list[Floats]) -> list[Floats]:

@@ -17,8 +17,8 @@ from router.learn.evaluation.baselines import (
     LowRank,
     NearestNeighbours,
     Ridge,
-    longer_to_stronger,
 )
+from router.learn.evaluation.methods import longer_to_stronger
 from router.learn.evaluation.metrics import brier, mean_auc
 
 ALL = {**QUICK, **SLOW}
