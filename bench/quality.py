@@ -8,6 +8,7 @@ then means over the sets, and how often ours is better, level or worse.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -25,13 +26,15 @@ from threadpoolctl import threadpool_limits
 from bench.forked import Forked
 from router import settings
 from router.commands.render import console, print_report, table
-from router.errors import CallerError, PulvinarError
+from router.errors import CallerError, MissingExtraError, PulvinarError
 from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
+from router.learn.data.vectors import embeddings_of
 from router.learn.engine import LOCAL, Arrays, Engine
-from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
+from router.learn.evaluation.evaluate import EvaluationSettings, evaluate, with_outcomes
 from router.learn.evaluation.methods import OURS
 from router.learn.evaluation.report import Report
+from router.learn.evaluation.splits import MAX_DOMAIN_FOLDS
 from router.learn.progress import MIN_ITEMS
 from router.loading import load_encoder
 from router.perceive.text.encoder import Encoder
@@ -39,6 +42,9 @@ from router.perceive.text.encoder import Encoder
 T = TypeVar("T")
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
 PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
+
+# What a fold costs apart from its prompts, and what each model costs, in prompts.
+_ROWS_OF_A_FIT, _ROWS_OF_A_MODEL = 500, 30
 
 
 def main() -> None:
@@ -52,7 +58,7 @@ def main() -> None:
     parser.add_argument("--baseline", default="all-MiniLM-L6-v2", help="a second encoder for kNN and ridge, or none")
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, help="sets, or folds of one set, at a time"
+        "--processes", type=int, default=os.cpu_count() or 1, help="protocols of sets, or folds of one set, at a time"
     )
     parser.add_argument("--times", action="store_true", help="print the CPU time of each method after the report")
     parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
@@ -60,14 +66,12 @@ def main() -> None:
     start = time.monotonic()
     names = arguments.sets or _sets_in(arguments.data)
     reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
-    cpu_s = 0.0
     for name, done in zip(names, _evaluated(names, arguments), strict=True):
         for protocol, trial in done.items():
             if trial.report is None:
                 print(f"{name}: one domain only, none can be left out\n")
                 continue
             reports[protocol].append(trial.report)
-            cpu_s += trial.cpu_s
             print_report(trial.report)
             print(f"({trial.wall_s:.0f} s, {trial.cpu_s:.0f} s of CPU)")
             if arguments.times:
@@ -79,7 +83,7 @@ def main() -> None:
     for protocol, of_sets in reports.items():
         if of_sets:
             _print_means(protocol, of_sets)
-    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {cpu_s / 60:.1f} minutes of CPU")
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {_cpu_s() / 60:.1f} minutes of CPU")
 
 
 class Trial(NamedTuple):
@@ -124,23 +128,29 @@ class Timed:
 
 
 def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[dict[str, Trial]]:
-    """Each set with every protocol, in the order of `names`. Several sets are evaluated at a time, each in one process
-    with one thread; of a single set, several folds.
+    """Each set with every protocol, in the order of `names`. Of several sets, as many protocols as there are processes
+    are evaluated at a time, each with one thread; of a single set, several folds.
     """
     several = arguments.processes > 1 and hasattr(os, "fork")
     if len(names) == 1 or not several:
         engine = Forked(arguments.processes) if several else LOCAL
         for name in names:
-            yield _evaluate(name, arguments, engine)
+            yield {protocol: _evaluate(name, protocol, arguments, engine) for protocol in arguments.protocols}
         return
+    work = {(name, protocol): _work(name, protocol, arguments) for name in names for protocol in arguments.protocols}
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(arguments.processes, context, _use_one_thread) as processes:
         # What takes longest begins first, so that no process waits for it at the end.
-        by_size = sorted(names, key=lambda name: -_outcomes_bytes(arguments.data / name))
-        running = {name: processes.submit(_evaluate, name, arguments) for name in by_size}
+        if arguments.baseline != "none":
+            # Before the fits, since both protocols of a set need the same embeddings.
+            longest_first = sorted(names, key=lambda name: -_text_bytes(arguments.data / name))
+            cpu_s = sum(processes.map(functools.partial(_embed, arguments), longest_first))
+            print(f"embeddings of {arguments.baseline}: {cpu_s:.0f} s of CPU\n", flush=True)
+        trials = sorted(work, key=lambda trial: -work[trial])
+        running = {trial: processes.submit(_evaluate, *trial, arguments) for trial in trials}
         try:
             for name in names:
-                yield running[name].result()
+                yield {protocol: running[name, protocol].result() for protocol in arguments.protocols}
         finally:
             processes.shutdown(wait=False, cancel_futures=True)
 
@@ -151,38 +161,60 @@ def _use_one_thread() -> None:
     threadpool_limits(1)
 
 
-def _outcomes_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for pattern in ("scores.csv*", "prompts.jsonl*") for file in folder.glob(pattern))
+def _text_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("prompts.jsonl*"))
 
 
-def _evaluate(name: str, arguments: argparse.Namespace, engine: Engine = LOCAL) -> dict[str, Trial]:
-    """The set of this name, by protocol."""
-    models = arguments.data / "models.json"
-    aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
-    data = load_set(arguments.data / name, aliases)
-    trials = {}
-    for protocol in arguments.protocols:
-        if protocol == "domain" and _domains(data) < 2:
-            trials[protocol] = Trial(None, 0.0, 0.0)
-            continue
-        wall_s, cpu_s = time.monotonic(), _cpu_s()
-        timed = Timed(engine)
-        report = evaluate(
-            data,
-            _encoder(settings.STATIC_ENCODER),
-            EvaluationSettings(
-                folds=arguments.folds,
-                by=PROTOCOLS[protocol],
-                baselines=arguments.baselines,
-                draws=arguments.draws,
-            ),
-            baseline_encoder=None if arguments.baseline == "none" else functools.partial(_encoder, arguments.baseline),
-            cache=settings.cache_folder() / "embeddings",
-            prices=prices,
-            engine=timed,
-        )
-        trials[protocol] = Trial(report, time.monotonic() - wall_s, _cpu_s() - cpu_s, timed.cpu_s_of)
-    return trials
+def _work(name: str, protocol: str, arguments: argparse.Namespace) -> float:
+    """About how long the trial takes compared with others: what is fitted for each prompt, and for each model."""
+    data = _loaded(arguments.data, name)
+    folds = min(_domains(data), MAX_DOMAIN_FOLDS) if protocol == "domain" else arguments.folds
+    return folds * (_ROWS_OF_A_FIT + len(data.prompts) + _ROWS_OF_A_MODEL * len(data.models))
+
+
+def _embed(arguments: argparse.Namespace, name: str) -> float:
+    """Write the embeddings of the second encoder to the cache; return the CPU time in seconds."""
+    start = time.process_time()
+    prompts = with_outcomes(_loaded(arguments.data, name)).prompts
+    # Where the extra is missing, the report says so.
+    with contextlib.suppress(MissingExtraError):
+        embeddings_of(prompts, _encoder(arguments.baseline), _cache())
+    return time.process_time() - start
+
+
+def _evaluate(name: str, protocol: str, arguments: argparse.Namespace, engine: Engine = LOCAL) -> Trial:
+    """The set of this name with one protocol."""
+    data, models = _loaded(arguments.data, name), arguments.data / "models.json"
+    if protocol == "domain" and _domains(data) < 2:
+        return Trial(None, 0.0, 0.0)
+    wall_s, cpu_s = time.monotonic(), _cpu_s()
+    timed = Timed(engine)
+    report = evaluate(
+        data,
+        _encoder(settings.STATIC_ENCODER),
+        EvaluationSettings(
+            folds=arguments.folds,
+            by=PROTOCOLS[protocol],
+            baselines=arguments.baselines,
+            draws=arguments.draws,
+        ),
+        baseline_encoder=None if arguments.baseline == "none" else functools.partial(_encoder, arguments.baseline),
+        cache=_cache(),
+        prices=read_prices(models) if models.is_file() else None,
+        engine=timed,
+    )
+    return Trial(report, time.monotonic() - wall_s, _cpu_s() - cpu_s, timed.cpu_s_of)
+
+
+def _cache() -> Path:
+    return settings.cache_folder() / "embeddings"
+
+
+@functools.cache
+def _loaded(folder: Path, name: str) -> RoutingSet:
+    """The set of this name. Processes have what was loaded before they were forked."""
+    models = folder / "models.json"
+    return load_set(folder / name, read_aliases(models) if models.is_file() else None)
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,9 @@ from router.errors import FileError
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def arguments(data: Path, processes: int) -> argparse.Namespace:
-    return argparse.Namespace(
-        data=data, processes=processes, protocols=["folds"], folds=2, baselines="none", baseline="none", draws=0
-    )
+def arguments(data: Path, processes: int, **others: Any) -> argparse.Namespace:
+    plain = {"protocols": ["folds"], "folds": 2, "baselines": "none", "baseline": "none", "draws": 0}
+    return argparse.Namespace(data=data, processes=processes, **{**plain, **others})
 
 
 def test_sets_evaluated_at_a_time_have_the_reports_of_one_after_the_other(tmp_path: Path) -> None:
@@ -33,6 +33,21 @@ def test_sets_evaluated_at_a_time_have_the_reports_of_one_after_the_other(tmp_pa
     assert larger is not None
     assert smaller is not None
     assert larger.prompts > smaller.prompts
+
+
+def test_embeddings_are_computed_before_the_fits_and_once_for_both_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULVINAR_CACHE", str(tmp_path / "cache"))
+    names = ["one", "two"]
+    for number, name in enumerate(names):
+        write_set(tmp_path / name, 40, 2, seed=number)
+    first, *_ = trials = list(
+        _evaluated(names, arguments(tmp_path, 2, protocols=["folds", "domain"], baseline="static"))
+    )
+    assert "embeddings of static" in capsys.readouterr().out
+    assert len(list((tmp_path / "cache" / "embeddings").glob("*.npy"))) == len(trials)
+    assert [trial.report is not None for trial in first.values()] == [True, True]
 
 
 def test_every_method_has_its_cpu_time(tmp_path: Path) -> None:

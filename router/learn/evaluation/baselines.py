@@ -18,17 +18,16 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.preprocessing import StandardScaler, normalize
 
-from router.learn.evaluation.metrics import Table, brier
+from router.learn.evaluation.metrics import Table, brier, filled_means
 from router.types import Doubles, Floats, Indices
 
 _SHRINK = 10.0
 """Number of outcomes with the model's mean that are added to every local mean."""
 
-_UNKNOWN_SCORE = 0.5
+_LEAST = 1e-12
 _BATCH = 512
 _STEPS_PER_VALIDATION = 30
 _MIN_QUESTIONS = 10
@@ -47,10 +46,10 @@ class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
         train, validation = _validation_split(len(unit), groups, self.random_state)
         self.k_ = self.ks[-1]
         if len(validation):
-            means = _means(y[train])
+            means = filled_means(y[train])
             tables = _neighbour_means(unit[train], y[train], means, unit[validation], self.ks)
             self.k_ = min(self.ks, key=lambda k: brier(y[validation], tables[k]))
-        self.prompts_, self.outcomes_, self.means_ = unit, y, _means(y)
+        self.prompts_, self.outcomes_, self.means_ = unit, y, filled_means(y)
         return self
 
     def predict(self, X: Any) -> Doubles:  # noqa: N803
@@ -60,8 +59,8 @@ class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
 
 
 class Ridge(BaseEstimator):  # type: ignore[misc]
-    """Ridge regression on standardised embeddings, with a penalty for each model by leave-one-out error; a missing
-    outcome is replaced by the model's mean.
+    """Ridge regression on standardised embeddings, with a penalty for each model by leave-one-out error, as
+    scikit-learn's `RidgeCV` finds it in more time; a missing outcome is replaced by the model's mean.
     """
 
     def __init__(self, alphas: tuple[float, ...] = tuple(np.logspace(0, 6, 13))) -> None:
@@ -70,14 +69,35 @@ class Ridge(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
         """Fit; `groups` are not used."""
         self.scaler_ = StandardScaler().fit(X)
-        targets = np.where(np.isnan(y), _means(y), y)
-        self.ridge_ = RidgeCV(alphas=self.alphas, alpha_per_target=True).fit(self.scaler_.transform(X), targets)
-        self.models_ = y.shape[1]
+        standard = self.scaler_.transform(X).astype(np.float64)
+        targets = np.where(np.isnan(y), filled_means(y), y)
+        self.intercept_ = targets.mean(axis=0)
+        targets = targets - self.intercept_
+        # The squared singular values of the rows, the rows along the right singular vectors, and these vectors.
+        if len(standard) > standard.shape[1]:
+            values, directions = np.linalg.eigh(standard.T @ standard)
+            along = standard @ directions
+        else:
+            values, left = np.linalg.eigh(standard @ standard.T)
+            along = left * np.sqrt(np.maximum(values, 0.0))
+            directions = standard.T @ (left / np.sqrt(np.maximum(values, _LEAST)))
+        shrinkage = 1.0 / (np.maximum(values, 0.0) + np.array(self.alphas)[:, None])
+        # What an outcome weighs in its own forecast, the mean of all outcomes included, `(penalties, prompts)`.
+        leverage = shrinkage @ np.square(along).T + 1.0 / len(standard)
+        projected = along.T @ targets
+        errors = []
+        for factors, own in zip(shrinkage, leverage, strict=True):
+            residual = targets - along @ (projected * factors[:, None])
+            errors.append(np.square(residual / np.maximum(1.0 - own, _LEAST)[:, None]).mean(axis=0))
+        best = np.argmin(errors, axis=0)
+        self.alphas_ = np.array(self.alphas)[best]
+        self.weights_ = directions @ (projected * shrinkage[best].T)
         return self
 
     def predict(self, X: Any) -> Doubles:  # noqa: N803
         """Expected scores; not clipped."""
-        return np.asarray(self.ridge_.predict(self.scaler_.transform(X))).reshape(-1, self.models_)
+        expected: Doubles = self.scaler_.transform(X).astype(np.float64) @ self.weights_ + self.intercept_
+        return expected
 
 
 class Boosting(BaseEstimator):  # type: ignore[misc]
@@ -97,20 +117,21 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
         count = min(self.components, *np.shape(X))
         self.pca_ = PCA(count, svd_solver="covariance_eigh", random_state=self.random_state).fit(X)
         components = self.pca_.transform(X)
-        self.means_ = _means(y)
+        self.means_ = filled_means(y)
         self.ensembles_ = []
+        bins: dict[bytes, Any] = {}
         for column in y.T:
             known = ~np.isnan(column)
             # Trees need two different outcomes; otherwise the mean is the forecast.
             ensemble = None
             if known.sum() >= 2 * self.leaves and np.ptp(column[known]) > 0:
-                ensemble = HistGradientBoostingRegressor(
+                ensemble = _BinnedOnce(
                     max_iter=self.trees,
                     max_leaf_nodes=self.leaves,
                     learning_rate=self.rate,
                     early_stopping=False,
                     random_state=self.random_state,
-                ).fit(components[known], column[known])
+                ).fit_binned(components[known], column[known], bins, known.tobytes())
             self.ensembles_.append(ensemble)
         return self
 
@@ -123,6 +144,27 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
                 for mean, ensemble in zip(self.means_, self.ensembles_, strict=True)
             ]
         )
+
+
+class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
+    """scikit-learn's trees, for which prompts that several models were run on are sorted into bins only once. If a
+    release of it names the method otherwise, each ensemble has its own bins, which are the same.
+    """
+
+    _bin_mapper: Any
+
+    def fit_binned(self, X: Doubles, y: Doubles, bins: dict[bytes, Any], key: bytes) -> Self:  # noqa: N803
+        """Fit, with the bins that are at `key` or are put there."""
+        self._bins, self._key = bins, key
+        self.fit(X, y)
+        del self._bins, self._key
+        return self
+
+    def _bin_data(self, X: Any, *arguments: Any, **more: Any) -> Any:  # noqa: N803
+        if self._key not in self._bins:
+            self._bins[self._key] = super()._bin_data(X, *arguments, **more), self._bin_mapper
+        binned, self._bin_mapper = self._bins[self._key]
+        return binned
 
 
 class ClusterMeans(BaseEstimator):  # type: ignore[misc]
@@ -159,7 +201,7 @@ class ClusterMeans(BaseEstimator):  # type: ignore[misc]
             self.kmeans_ = KMeans(count, n_init=1, max_iter=30, random_state=self.random_state).fit(unit)
         members = np.eye(count)[self.kmeans_.labels_]
         known = ~np.isnan(y)
-        means = _means(y)
+        means = filled_means(y)
         total = members.T @ np.where(known, y, 0.0) + _SHRINK * means
         self.table_ = total / (members.T @ known + _SHRINK)
         return self
@@ -219,7 +261,7 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[float, list[Floats]]:
         """The least validation loss, and the weights with it."""
         rng = np.random.default_rng(self.random_state)
-        initial = self._initial_weights(rng, standard.shape[1], _means(y[train]))
+        initial = self._initial_weights(rng, standard.shape[1], filled_means(y[train]))
         # All layers in one array, of which each layer is a view, so that a step of Adam is a few operations in place.
         flat = np.concatenate([layer.ravel() for layer in initial])
         weights = _views(flat, initial)
@@ -308,28 +350,6 @@ SLOW: Mapping[str, Callable[[int], BaseEstimator]] = {
     "matrix factorisation": lambda seed: LowRank(hidden=32, random_state=seed),
     "gradient boosting": lambda seed: Boosting(random_state=seed),
 }
-
-
-def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: int, weak: int, models: int) -> Doubles:
-    """A control that depends on the prompt length only: values `(test, models)` that send the longer half to the strong
-    model.
-
-    The value of the strong model is the share of training prompts that are shorter, that of the weak model a half, that
-    of the others -1, so that a sweep of λ moves the threshold.
-    """
-    values = np.full((len(test), models), -1.0)
-    values[:, weak] = 0.5
-    values[:, strong] = np.searchsorted(np.sort(lengths[train]), lengths[test]) / max(len(train), 1)
-    return values
-
-
-def _means(y: Table) -> Doubles:
-    """Mean outcome of each model; the overall mean for a model that was never run."""
-    known = ~np.isnan(y)
-    count = known.sum(axis=0)
-    total = np.where(known, y, 0.0).sum(axis=0, dtype=np.float64)
-    overall = total.sum() / count.sum() if count.any() else _UNKNOWN_SCORE
-    return np.where(count > 0, total / np.maximum(count, 1), overall)
 
 
 def _views(flat: Floats, layers: list[Floats]) -> list[Floats]:

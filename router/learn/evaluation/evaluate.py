@@ -74,12 +74,12 @@ def evaluate(
     Raises CallerError for settings that do not fit the data.
     """
     _check(settings, test)
-    data = _with_outcomes(data)
+    data = with_outcomes(data)
     if test is None:
         protocol, splits = _protocol(data, settings)
     else:
         names = f"trained on {data.name}, tested on {test.name}"
-        data, split = transfer(data, _with_outcomes(test))
+        data, split = transfer(data, with_outcomes(test))
         protocol, splits = f"{names} ({len(data.models)} shared models)", (split,)
     pair = _pair_columns(data, settings.pair)
     vectors = vectors_of(data.prompts, encoder, engine=engine)
@@ -152,8 +152,11 @@ def _check(settings: EvaluationSettings, test: RoutingSet | None) -> None:
         raise CallerError("--by and --test are two protocols; give one of them")
 
 
-def _with_outcomes(data: RoutingSet) -> RoutingSet:
-    """The set without prompts on which no model was run: no method can be right or wrong there."""
+def with_outcomes(data: RoutingSet) -> RoutingSet:
+    """The set without prompts on which no model was run: no method can be right or wrong there.
+
+    Raises CallerError where no prompt is left.
+    """
     rows = np.flatnonzero(np.isfinite(data.scores).any(axis=1))
     if not len(rows):
         raise CallerError(f"{data.name} has no outcomes; every cell of the score table is empty")

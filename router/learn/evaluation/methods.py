@@ -13,7 +13,7 @@ from router.errors import MissingExtraError
 from router.learn.data import RoutingSet
 from router.learn.data.vectors import embeddings_of
 from router.learn.engine import Arrays, Engine
-from router.learn.evaluation.baselines import QUICK, SLOW, longer_to_stronger
+from router.learn.evaluation.baselines import QUICK, SLOW
 from router.learn.evaluation.bootstrap import MethodScores
 from router.learn.evaluation.metrics import mean_scores
 from router.learn.evaluation.splits import Split
@@ -211,6 +211,19 @@ class Methods:
             return (predictor.expect_all(vectors[split.test]).quality[:, :-1],)
 
         return fit
+
+
+def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: int, weak: int, models: int) -> Doubles:
+    """A control that depends on the prompt length only: values `(test, models)` that send the longer half to the strong
+    model.
+
+    The value of the strong model is the share of training prompts that are shorter, that of the weak model a half, that
+    of the others -1, so that a sweep of λ moves the threshold.
+    """
+    values = np.full((len(test), models), -1.0)
+    values[:, weak] = 0.5
+    values[:, strong] = np.searchsorted(np.sort(lengths[train]), lengths[test]) / max(len(train), 1)
+    return values
 
 
 def _mean_costs(costs: Doubles, train: Indices) -> Doubles:

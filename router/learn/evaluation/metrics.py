@@ -24,6 +24,7 @@ RIGHT = 0.5
 
 BINS = 15
 _TIE = 1e-9
+_UNKNOWN_SCORE = 0.5
 
 
 class Difference(Struct, frozen=True):
@@ -200,6 +201,15 @@ def mean_scores(scores: Table) -> Doubles:
     count = known.sum(axis=0)
     total = np.where(known, scores, 0.0).sum(axis=0, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def filled_means(y: Table) -> Doubles:
+    """Mean outcome of each model; the overall mean for a model that was never run."""
+    known = ~np.isnan(y)
+    count = known.sum(axis=0)
+    total = np.where(known, y, 0.0).sum(axis=0, dtype=np.float64)
+    overall = total.sum() / count.sum() if count.any() else _UNKNOWN_SCORE
+    return np.where(count > 0, total / np.maximum(count, 1), overall)
 
 
 def best_single(scores: Table) -> int:

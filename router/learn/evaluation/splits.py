@@ -16,7 +16,7 @@ from router.errors import CallerError
 from router.learn.data import RoutingSet, join
 from router.types import Indices
 
-_MAX_DOMAIN_FOLDS = 15
+MAX_DOMAIN_FOLDS = 15
 _FIRST_OPTION = re.compile(r"\n\s*\(?A[).:]\s")
 _WORDS = re.compile(r"\w+")
 
@@ -67,7 +67,7 @@ def leave_domain_out(data: RoutingSet) -> Iterator[Split]:
     names, domains = np.unique(np.array(data.domains), return_inverse=True)
     if len(names) < 2:
         raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(names)}")
-    parts = GroupKFold(min(len(names), _MAX_DOMAIN_FOLDS)).split(groups, groups=domains)
+    parts = GroupKFold(min(len(names), MAX_DOMAIN_FOLDS)).split(groups, groups=domains)
     for others, test in parts:
         # A prompt may be in two domains; a tested prompt must not be trained on.
         train = others[~np.isin(groups[others], groups[test])]

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
 
 from router.learn.evaluation.baselines import (
     QUICK,
@@ -16,8 +18,8 @@ from router.learn.evaluation.baselines import (
     LowRank,
     NearestNeighbours,
     Ridge,
-    longer_to_stronger,
 )
+from router.learn.evaluation.methods import longer_to_stronger
 from router.learn.evaluation.metrics import brier, mean_auc
 
 ALL = {**QUICK, **SLOW}
@@ -162,6 +164,31 @@ def test_no_trees_are_fitted_for_a_model_that_is_always_right() -> None:
 def test_a_table_of_one_model_is_accepted() -> None:
     prompts = np.random.default_rng(4).normal(size=(50, 4))
     assert Ridge().fit(prompts, prompts[:, :1]).predict(prompts).shape == (50, 1)
+
+
+@pytest.mark.parametrize("rows", [12, 200])
+def test_the_ridge_is_that_of_scikit_learn_with_more_and_with_fewer_prompts_than_features(rows: int) -> None:
+    rng = np.random.default_rng(5)
+    prompts = rng.normal(size=(rows, 30))
+    outcomes = np.column_stack([prompts[:, 0] > 0, rng.random(rows) < 0.5, np.ones(rows)]).astype(float)
+    ours = Ridge().fit(prompts, outcomes)
+    theirs = RidgeCV(alphas=ours.alphas, alpha_per_target=True).fit(ours.scaler_.transform(prompts), outcomes)
+    assert (ours.alphas_ == theirs.alpha_).all()
+    assert ours.predict(prompts) == pytest.approx(theirs.predict(ours.scaler_.transform(prompts)), abs=1e-9)
+
+
+def test_trees_of_models_run_on_the_same_prompts_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(6)
+    prompts = rng.normal(size=(120, 4))
+    outcomes = (prompts[:, :3] + rng.normal(size=(120, 3)) > 0).astype(float)
+    outcomes[::3, 1] = np.nan
+    fitted = Boosting(components=4).fit(prompts, outcomes)
+    forecasts, components = fitted.predict(prompts), fitted.pca_.transform(prompts)
+    settings: dict[str, Any] = {"max_iter": 60, "max_leaf_nodes": 15, "learning_rate": 0.08, "early_stopping": False}
+    for column, forecast in zip(outcomes.T, forecasts.T, strict=True):
+        known = ~np.isnan(column)
+        alone = HistGradientBoostingRegressor(random_state=0, **settings).fit(components[known], column[known])
+        assert (forecast == alone.predict(components)).all()
 
 
 def test_the_longer_half_goes_to_the_strong_model() -> None:
