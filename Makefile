@@ -56,7 +56,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # What it takes to route and serve. Every file that is installed has a hash in one of these two.
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/build.txt hatch_build.py $(wildcard kernel/*)
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/build.txt hatch_build.py $(wildcard kernel/* kernel/*/*)
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints/build.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -42,7 +42,7 @@ class BuildError(Exception):
 
 def digest() -> str:
     """A hash of the sources, which the extension contains."""
-    sources = sorted(SOURCES.glob("*.[ch]"))
+    sources = sorted(SOURCES.rglob("*.[ch]"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()[:16]
 
 

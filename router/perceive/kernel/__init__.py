@@ -57,7 +57,7 @@ def _digest_of_sources() -> str | None:
     """As `kernel/build.py` hashes what it compiles; None where there is no source tree."""
     if not (_SOURCES / "module.c").is_file():
         return None
-    files = sorted(_SOURCES.glob("*.[ch]"))
+    files = sorted(_SOURCES.rglob("*.[ch]"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

@@ -1,6 +1,6 @@
 /* What a cascade is expected to achieve. router/decide/plans/forecast/expected.py is the specification. */
-#ifndef PULVINAR_PLANS_H
-#define PULVINAR_PLANS_H
+#ifndef PULVINAR_CASCADE_H
+#define PULVINAR_CASCADE_H
 
 #define LEAST_CHANCE 1e-4
 #define GREATEST_CHANCE (1.0 - 1e-4)

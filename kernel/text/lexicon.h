@@ -1,8 +1,8 @@
 /* The lexicon's words, longest match first: a table of hashes over the list of words as it is stored. */
-#ifndef PULVINAR_WORDS_H
-#define PULVINAR_WORDS_H
+#ifndef PULVINAR_LEXICON_H
+#define PULVINAR_LEXICON_H
 
-#include "text.h"
+#include "pieces.h"
 
 /* Open addressing; a slot is the number of a word and one, 0 where it is free. Word `i` is the bytes of `text` from
  * `starts[i]` to before the line break in front of `starts[i + 1]`. `longest` are the characters of the longest word that
