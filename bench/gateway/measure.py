@@ -35,14 +35,17 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phases in the order in which they run."""
+        """The phases in the order in which they run: the closed loops together, since their CPU is compared."""
+        json, stream = "json" in self.modes, "stream" in self.modes
         phases: list[Phase] = []
-        if "json" in self.modes:
+        if json:
             phases.append(Phase("json", False, self.requests))
-            phases += [Phase(f"json at {rate:g}/s", False, int(rate * self.seconds), rate) for rate in self.rates]
-        if "stream" in self.modes:
-            rate = self.stream_rate
+        if stream:
             phases.append(Phase("stream", True, max(self.requests // 4, 1)))
+        if json:
+            phases += [Phase(f"json at {rate:g}/s", False, int(rate * self.seconds), rate) for rate in self.rates]
+        if stream:
+            rate = self.stream_rate
             count = int(rate * self.seconds)
             phases.append(Phase(f"stream at {rate:g}/s, paced", True, count, rate, self.pace_ms))
             phases.append(Phase(f"stream at {rate:g}/s, at once", True, count, rate))

@@ -75,6 +75,6 @@ def test_a_peer_is_absent_until_it_is_installed(tmp_path: Path) -> None:
 
 def test_no_prompt_is_shared_between_phases() -> None:
     plan = Plan(rounds=2, requests=100, rates=(10.0,), seconds=1.0, stream_rate=5.0)
-    assert [phase.count for phase in plan.phases] == [100, 10, 25, 5, 5]
+    assert [phase.count for phase in plan.phases] == [100, 25, 10, 5, 5]
     assert plan.prompts >= 2 * (100 + 10 + 25 + 5 + 5)
     assert all(isinstance(phase, Phase) for phase in plan.phases)
