@@ -4,10 +4,11 @@
 static int plan_fits(const Plans *plans, const int64_t *plan, Py_ssize_t stated, Py_ssize_t tables)
 {
     int64_t kind = plan[PLAN_KIND], members = plan[STATED_MEMBERS], times = plan[TIMES], once = plan[AT_ONCE], calls = 0;
-    int64_t room = tables - plan[TABLES], has_writer = kind == PANEL;
+    int64_t has_writer = kind == PANEL;
     if (kind < 0 || kind >= PLAN_KINDS || members < 1 || members > MOST_CALLS || plan[STATED] < 0 ||
         plan[STATED] > stated - members - has_writer || plan[TABLES] < 0 || plan[TABLES] > tables)
         return 0;
+    int64_t room = tables - plan[TABLES];
     for (int64_t i = 0; i < members + has_writer; i++) {
         const int64_t *member = plans->stated + (plan[STATED] + i) * STATED_INTEGERS;
         int is_card = member[STATED_CARD] >= 0;
