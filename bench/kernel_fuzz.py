@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+# Without optimisation, which takes three times as long to compile; what is checked of the size of objects needs it.
 SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _ALPHABET = [
     *" \n\t?()[]{}AB.:;=><`#Kabcz019_",

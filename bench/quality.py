@@ -129,7 +129,8 @@ class Timed:
 
 def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[dict[str, Trial]]:
     """Each set with every protocol, in the order of `names`. Of several sets, as many protocols as there are processes
-    are evaluated at a time, each with one thread; of a single set, several folds.
+    are evaluated at a time, each with one thread; of a single set, several folds. Several sets are all loaded before
+    the first one is evaluated, so that a file with errors ends the run at once.
     """
     several = arguments.processes > 1 and hasattr(os, "fork")
     if len(names) == 1 or not several:
@@ -143,7 +144,8 @@ def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[
         # What takes longest begins first, so that no process waits for it at the end.
         if arguments.baseline != "none":
             # Before the fits, since both protocols of a set need the same embeddings.
-            longest_first = sorted(names, key=lambda name: -_text_bytes(arguments.data / name))
+            needed = {name for (name, _), rows in work.items() if rows}
+            longest_first = sorted(needed, key=lambda name: -_text_bytes(arguments.data / name))
             cpu_s = sum(processes.map(functools.partial(_embed, arguments), longest_first))
             print(f"embeddings of {arguments.baseline}: {cpu_s:.0f} s of CPU\n", flush=True)
         trials = sorted(work, key=lambda trial: -work[trial])
@@ -151,8 +153,10 @@ def _evaluated(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[
         try:
             for name in names:
                 yield {protocol: running[name, protocol].result() for protocol in arguments.protocols}
-        finally:
+        except BaseException:
+            # The error is seen at once, and not when the trials that run have ended.
             processes.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _use_one_thread() -> None:
@@ -166,8 +170,12 @@ def _text_bytes(folder: Path) -> int:
 
 
 def _work(name: str, protocol: str, arguments: argparse.Namespace) -> float:
-    """About how long the trial takes compared with others: what is fitted for each prompt, and for each model."""
+    """About how long the trial takes compared with others: what is fitted for each prompt, and for each model. 0 where
+    the set has one domain, and none can be left out.
+    """
     data = _loaded(arguments.data, name)
+    if protocol == "domain" and _domains(data) < 2:
+        return 0.0
     folds = min(_domains(data), MAX_DOMAIN_FOLDS) if protocol == "domain" else arguments.folds
     return folds * (_ROWS_OF_A_FIT + len(data.prompts) + _ROWS_OF_A_MODEL * len(data.models))
 

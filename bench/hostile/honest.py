@@ -156,9 +156,12 @@ class Clients:
     async def watch(self, plan: Watch, started: asyncio.Event | None = None) -> Seen:
         """The result of `plan`. `started` is set when the first request is sent."""
         try:
-            await asyncio.to_thread(self._ask, plan)
-            if started is not None:
-                started.set()
+            try:
+                await asyncio.to_thread(self._ask, plan)
+            finally:
+                # Whoever waits for it learns by the result that the process has ended.
+                if started is not None:
+                    started.set()
             return msgspec.json.decode(await asyncio.to_thread(self._line), type=Seen)
         except BaseException:
             # It may still be at work on this plan.

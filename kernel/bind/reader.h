@@ -276,8 +276,8 @@ static PyObject *words_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     return (PyObject *)self;
 }
 
-/* entries(text) -> the list of the numbers of its words, the longest first, and of minus one and minus the position of
- * each character at which none begins
+/* entries(text) -> the list of the numbers of its words, the longest first; for a character at which none begins,
+ * -1 - its position
  */
 static PyObject *words_entries(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
 {

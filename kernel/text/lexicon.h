@@ -34,7 +34,7 @@ static uint32_t *slot_of(const Lexicon *lexicon, uint32_t hash, const uint8_t *t
     }
 }
 
-/* Fill the tables from `size` bytes of words, as many as there are slots for; the later one of equal words counts. */
+/* Fill the tables from `size` bytes of words; there must be more slots than words. The later one of equal words counts. */
 static void index_words(Lexicon *lexicon, uint32_t size)
 {
     uint32_t start = 0, hash = (uint32_t)HASH_START, first = 0;

@@ -231,12 +231,13 @@ def _fallbacks(
 ) -> tuple[str, ...]:
     """The fallbacks of the card `first` among the cards of an order with plans, without those that were tried."""
 
-    def among(ranked: Sequence[int], *, is_whole: bool) -> tuple[str, ...] | None:
-        cards = [card for card in ranked if card < len(catalog) and card not in tried]
-        return fallbacks_among(catalog, [first, *cards], count, needed, is_whole=is_whole)
-
-    found = among(order.ahead, is_whole=len(order) <= len(order.ahead))
-    return among(order.whole.tolist(), is_whole=True) or () if found is None else found
+    ahead = [first, *[card for card in order.ahead if card < len(catalog) and card not in tried]]
+    found = fallbacks_among(catalog, ahead, count, needed, is_whole=len(order) <= len(order.ahead))
+    if found is None:
+        whole = order.whole
+        cards = whole[(whole < len(catalog)) & ~np.isin(whole, tried)]
+        found = fallbacks_among(catalog, np.concatenate([[first], cards]), count, needed)
+    return found or ()
 
 
 def _assumed(

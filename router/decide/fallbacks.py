@@ -26,11 +26,11 @@ _REMEMBERED_FIRSTS = 64
 def fallbacks_of(catalog: Catalog, order: Order, count: int, needed_tokens: int) -> tuple[str, ...]:
     """The fallbacks of the first candidate of `order`, see `fallbacks_among`."""
     found = fallbacks_among(catalog, order.ahead, count, needed_tokens, is_whole=len(order) <= len(order.ahead))
-    return fallbacks_among(catalog, order.whole.tolist(), count, needed_tokens) or () if found is None else found
+    return fallbacks_among(catalog, order.whole, count, needed_tokens) or () if found is None else found
 
 
 def fallbacks_among(
-    catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int, *, is_whole: bool = True
+    catalog: Catalog, order: Sequence[int] | Indices, count: int, needed_tokens: int, *, is_whole: bool = True
 ) -> tuple[str, ...] | None:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
     model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
@@ -42,7 +42,7 @@ def fallbacks_among(
     beginning of an order that is not `is_whole`.
     """
     facts = once(catalog, "shared", lambda: _Shared(catalog))
-    first = order[0]
+    first = int(order[0])
     picked, after = facts.next_servers(order, count)
     if len(picked) < count and not is_whole:
         return None
@@ -52,14 +52,15 @@ def fallbacks_among(
         demands = (*demands, facts.with_more_context(first))
     kept, places = len(picked), {}
     for meets in demands:
-        if not kept or any(map(meets.__getitem__, picked)):
+        # Where no card at all meets a demand, there is none to look for.
+        if not kept or b"\1" not in meets or any(map(meets.__getitem__, picked)):
             continue
         place = facts.first_that(meets, order, after)
         if place is None and not is_whole:
             return None
         if place is not None:
             kept -= 1
-            picked[kept] = order[place]
+            picked[kept] = int(order[place])
             places[picked[kept]] = place
     chosen = [*picked[:kept], *sorted(picked[kept:], key=places.__getitem__)]
     # The sort is stable.
@@ -68,10 +69,10 @@ def fallbacks_among(
 
 
 class _Unlike(NamedTuple):
-    """Cards as far as they differ from one, each a byte for every card, 1 where it is so.
+    """Which cards differ from one card, and in what: for each question a byte for every card, 1 for yes.
 
-    `demands` are the cards that have a server, or a key, that this one has not, and those whose weights are others;
-    where no card at all meets a demand, there is none to look for. `duplicates` are the cards that meet neither.
+    `demands` ask whether it has a server, or a key, that this card has not, and whether its weights are others.
+    `duplicates` are the cards that meet neither.
     """
 
     demands: tuple[bytes, ...]
@@ -85,7 +86,8 @@ class _Shared:
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        self._servers = _numbered(catalog.server_ids)[0].tolist()
+        self._server, _ = _numbered(catalog.server_ids)
+        self._servers: list[int] = self._server.tolist()
         self._accounts, self._distinct_accounts = _numbered(map(_accounts, catalog))
         self._weights, self._distinct_weights = _numbered(map(_weights, catalog))
         stated = (card.context_tokens for card in catalog)
@@ -97,23 +99,25 @@ class _Shared:
         return self._unlike(self._accounts.item(first), self._weights.item(first))
 
     def with_more_context(self, first: int) -> bytes:
-        """The cards that do not state as little context as the card `first`, or less."""
+        """The cards that state more context than the card `first`, or none."""
         return bytes(~(self.context_tokens <= self.context_tokens[first]))
 
-    def next_servers(self, order: Sequence[int], count: int) -> tuple[list[int], int]:
+    def next_servers(self, order: Sequence[int] | Indices, count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
         picked: list[int] = []
         servers, place = self._servers, 0
         seen = {servers[order[0]]}
         while len(picked) < count and (place := place + 1) < len(order):
-            card = order[place]
+            card = int(order[place])
             if (server := servers[card]) not in seen:
                 seen.add(server)
                 picked.append(card)
         return picked, place + 1
 
-    def first_that(self, meets: bytes, order: Sequence[int], after: int) -> int | None:
+    def first_that(self, meets: bytes, order: Sequence[int] | Indices, after: int) -> int | None:
         """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
+        if isinstance(order, np.ndarray):
+            return self._first_of_many(meets, order, after)
         servers = self._servers
         seen = {servers[card] for card in order[:after]}
         for place in range(after, len(order)):
@@ -124,11 +128,21 @@ class _Shared:
                 seen.add(server)
         return None
 
+    def _first_of_many(self, meets: bytes, order: Indices, after: int) -> int | None:
+        places, servers = np.arange(len(order)), self._server[order]
+        best = np.empty(len(self._server), dtype=np.intp)
+        # The first of each server is written last.
+        best[servers[::-1]] = places[::-1]
+        found = np.frombuffer(meets, dtype=np.bool_)[order] & (best[servers] == places)
+        found[:after] = False
+        place = int(found.argmax())
+        return place if found[place] else None
+
     def _make_unlike(self, accounts: int, weights: int) -> _Unlike:
         account, own = self._distinct_accounts[accounts], self._distinct_weights[weights]
         elsewhere = np.array([not each <= account for each in self._distinct_accounts])[self._accounts]
         others = np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
-        return _Unlike(tuple(bytes(each) for each in (elsewhere, others) if each.any()), bytes(~(elsewhere | others)))
+        return _Unlike((bytes(elsewhere), bytes(others)), bytes(~(elsewhere | others)))
 
 
 def _numbered(values: Iterable[T]) -> tuple[Indices, list[T]]:

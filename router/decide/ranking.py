@@ -109,9 +109,9 @@ class Order:
             if self._size <= len(self.ahead):
                 self._whole = np.array(self.ahead, dtype=np.intp)
             else:
-                order = _sorted(self._score, self._rejected)
-                first = order[:1] if self._first is None else np.array([self._first], dtype=np.intp)
-                self._whole = np.concatenate([first, order[order != first]])
+                order, first = _sorted(self._score, self._rejected), self._first
+                is_begun = first is None or order[0] == first
+                self._whole = order if is_begun else np.concatenate([[first], order[order != first]])
         return self._whole
 
     def _begun_with(self, best: Sequence[int]) -> Sequence[int]:
@@ -183,7 +183,7 @@ class Rejections(Mapping[str, Rejection]):
         unavailable: Mapping[str, str],
         plans: PlanRows | None = None,
     ) -> None:
-        hidden = next(iter([result.fails for result in results if result.limit is HIDDEN]), None)
+        hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
         self._rejected = rejected if hidden is None else rejected & ~hidden
         self._results, self._inputs, self._unavailable = results, inputs, unavailable
         self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids

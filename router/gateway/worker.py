@@ -222,6 +222,7 @@ class Gateway:
         try:
             yield
         finally:
+            self.batch.flush()
             await learn_last(self.judges, self.learner)
             for task in tasks:
                 task.cancel()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.quality import _evaluated
+from bench.quality import Trial, _cpu_s, _evaluate, _evaluated
 from bench.training import write_set
 from router.errors import FileError
 
@@ -39,15 +40,31 @@ def test_embeddings_are_computed_before_the_fits_and_once_for_both_protocols(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PULVINAR_CACHE", str(tmp_path / "cache"))
-    names = ["one", "two"]
+    names, seen = ["one", "two"], tmp_path / "seen"
+
+    @functools.wraps(_evaluate)
+    def evaluated(*of: Any) -> Trial:
+        written = sorted((file.name, file.stat().st_mtime_ns) for file in (tmp_path / "cache").rglob("*.npy"))
+        with seen.open("a") as log:
+            log.write(f"{written}\n")
+        return _evaluate(*of)
+
+    # What is forked has it, too.
+    monkeypatch.setattr("bench.quality._evaluate", evaluated)
     for number, name in enumerate(names):
         write_set(tmp_path / name, 40, 2, seed=number)
+    before_s = _cpu_s()
     first, *_ = trials = list(
         _evaluated(names, arguments(tmp_path, 2, protocols=["folds", "domain"], baseline="static"))
     )
     assert "embeddings of static" in capsys.readouterr().out
-    assert len(list((tmp_path / "cache" / "embeddings").glob("*.npy"))) == len(trials)
+    files = list((tmp_path / "cache" / "embeddings").glob("*.npy"))
+    after = sorted((file.name, file.stat().st_mtime_ns) for file in files)
+    assert len(files) == len(trials)
+    assert seen.read_text().splitlines() == [str(after)] * 2 * len(names)
     assert [trial.report is not None for trial in first.values()] == [True, True]
+    # That of the processes is counted, too.
+    assert _cpu_s() - before_s > sum(trial.cpu_s for of_set in trials for trial in of_set.values())
 
 
 def test_every_method_has_its_cpu_time(tmp_path: Path) -> None:

@@ -148,8 +148,9 @@ async def _bills(
     # The first calls may have to load what they need.
     patient = msgspec.structs.replace(config, timeouts=Timeouts(total_s=Seconds(60)))
     with served(make_app(make_gateway(make_router(*cards), patient, keys))) as url:
-        for cell in {(cell.way, cell.stream): cell for cell in reversed(cells)}.values():
-            await _ask(url, cell, upstream)
+        for way, stream in dict.fromkeys((cell.way, cell.stream) for cell in cells):
+            first = Cell("complete", WAYS[way].surfaces[0], way, stream, "stays")
+            await _ask(url, first, upstream)
     upstream.delivered.clear()
     upstream.calls.clear()
     gateway = make_gateway(make_router(*cards), config, keys, state=open_state() if open_state else None)

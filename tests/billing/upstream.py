@@ -20,7 +20,7 @@ TOKENS, PIECES = 200, 8
 INPUT_TOKENS = 7
 DOLLAR_TOKENS = 100_000
 """What the model `dollar` reports, as if it had thought."""
-PAUSE_S = 0.004
+PAUSE_S = 0.01
 HANG_S = 30.0
 
 ABSURD: dict[str, Any] = {

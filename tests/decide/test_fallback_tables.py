@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from router.cards.catalog import Catalog
@@ -62,3 +63,4 @@ def test_the_fallbacks_are_those_of_the_rule(seed: int) -> None:
         needed = draw.choice([10, 3_000, 20_000])
         found = fallbacks_among(catalog, order, count, needed)
         assert list(found) == by_the_rule(catalog, order, count, needed)
+        assert fallbacks_among(catalog, np.array(order), count, needed) == found

@@ -51,9 +51,11 @@ def engine(cluster: str, kept: Path) -> Iterator[Engine]:
         # A driver of Ray sets both, and leaves them.
         patch.setenv("PYTHONBREAKPOINT", "")
         handler = signal.getsignal(signal.SIGTERM)
-        with open_engine(f"ray={cluster}") as one:
-            yield one
-        signal.signal(signal.SIGTERM, handler)
+        try:
+            with open_engine(f"ray={cluster}") as one:
+                yield one
+        finally:
+            signal.signal(signal.SIGTERM, handler)
     assert not list(kept.glob("*/*.npz")), "a run that ended well keeps nothing"
 
 

@@ -177,7 +177,9 @@ def test_a_replica_that_is_replaced_completes_its_stream(
     _deployed(process, shadow / "serve.log")
     reader.join(_SLOWER_S)
     assert "data: [DONE]" in lines
-    assert not before & _replicas(url), "an old replica is left"
+    after = _replicas(url)
+    assert not before & after, "an old replica is left"
+    assert len(after) == 1
     assert _ask(url, "ok").status_code == 200
 
 

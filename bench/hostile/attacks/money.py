@@ -62,7 +62,8 @@ def _points() -> Iterator[tuple[bytes, ...]]:
 async def leave_streams(bed: Bed, cards: tuple[str, ...] = (DEAR, CLAUDE)) -> list[str]:
     """Leave a stream at every point, on both surfaces, from each of these cards."""
     cases = list(itertools.product(_points(), ("/v1/chat/completions", "/v1/messages"), cards))
-    instruction = f"do=stream events={_EVENTS}"
+    # With pauses, so that the stream goes on when a client leaves in it.
+    instruction = f"do=stream events={_EVENTS} pause_ms=2"
 
     async def leave(marks: tuple[bytes, ...], path: str, card: str) -> None:
         body = bed.chat(instruction, stream=True, max_tokens=_EVENTS * WORDS_AN_EVENT) | {"model": card}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -213,9 +213,9 @@ class Chooser:
     def _best(self, count: int, order: Order, taken: Sequence[int]) -> list[int]:
         """The first `count` cards; none of the same model as another member, such as its other efforts."""
         found = self._best_of(count, order.ahead, taken)
-        return found if len(found) == count else self._best_of(count, order.whole.tolist(), taken)
+        return found if len(found) == count else self._best_of(count, map(int, order.whole), taken)
 
-    def _best_of(self, count: int, ranked: Sequence[int], taken: Sequence[int]) -> list[int]:
+    def _best_of(self, count: int, ranked: Iterable[int], taken: Sequence[int]) -> list[int]:
         server_ids = self._catalog.server_ids
         models = {server_ids[card] for card in taken}
         found: list[int] = []

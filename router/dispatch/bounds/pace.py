@@ -13,7 +13,8 @@ _PASS_S = 0.01
 
 
 class Pace:
-    """Lets a few requests begin in each pass of one event loop; keys take turns where more of them wait.
+    """Lets a few requests begin in each pass of the event loop; keys take turns where more of them wait. Use it on one
+    event loop.
 
     What a request needs at its beginning, such as the choice of a card, is done at once. Hundreds of requests that
     arrive together would otherwise be a single pass, in which nothing else is served.

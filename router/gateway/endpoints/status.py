@@ -34,7 +34,8 @@ class Status:
     """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
     `limits_problem` why the limits of keys cannot be kept, if so, `records_problem` why records wait for their
     database, which keeps no request from being served; `remote` is the state on another machine; `artifact` says which
-    predictor is in use, and whether the last promotion was rolled back. `flush` has all requests counted that ended.
+    predictor is in use, and whether the last promotion was rolled back. `flush` has the requests counted that have
+    ended.
     """
 
     def __init__(

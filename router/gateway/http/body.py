@@ -64,15 +64,15 @@ async def read_body(exchange: Exchange, max_bytes: int, memory: Reserved) -> byt
 
     A coding that the client does not state is recognised by the first bytes. Both the body as it was sent and the
     decoded one are limited to `max_bytes`, and `memory` is reserved first: at once for all that the request will hold,
-    since requests that each hold a part and wait for the rest would wait for each other. For a short one that has
-    arrived whole, `read_json_object` does that. Raises as `read_raw` and `decoded` do.
+    since requests that each hold a part and wait for the rest would wait for each other. Raises as `read_raw` and
+    `decoded` do.
     """
     raw = exchange.whole_body()
     if raw is None:
         raw = await read_raw(exchange, max_bytes, memory, held_bytes)
     elif len(raw) > max_bytes:
         raise TooLargeError(max_bytes)
-    elif len(raw) > LARGE_BODY_BYTES:
+    else:
         await memory.reserve(held_bytes(len(raw)))
     coding = exchange.headers.get("content-encoding") or coding_that_begins(raw)
     if not coding:

@@ -128,10 +128,12 @@ class Connections:
 
     def busy(self, connection: Waiting) -> None:
         """A request has begun, so the connection no longer waits."""
+        assert connection.address in self._groups
         self._changed[connection] = None
 
     def idle(self, connection: Waiting, now_s: float) -> None:
         """A response is complete, so the connection waits for the next request."""
+        assert connection.address in self._groups
         # In the order in which they began to wait.
         self._changed.pop(connection, None)
         self._changed[connection] = now_s

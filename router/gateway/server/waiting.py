@@ -36,8 +36,8 @@ class _Kind:
     def __init__(self) -> None:
         self._since_s: dict[Waiting, tuple[float, str]] = {}
         self._owned: dict[str, dict[Waiting, None]] = {}
-        # The owners with so many connections each; of those with equally many, the one that has had them for longest
-        # comes first.
+        # The owners with so many connections each; of those with equally many, about the one that has had them for
+        # longest comes first.
         self._ranks: dict[int, dict[str, None]] = {}
         self._most = 0
 

@@ -20,8 +20,8 @@ class RecordBatch:
     """Collects records for `DELAY_S`, and gives them to `write` together, which does nothing where it raises an error,
     then each to every one of `sinks`, in their order. An error is logged, and costs no other record its part.
 
-    Whoever reads what the sinks keep calls `flush` first. What follows a record in the processor's caches is the next
-    one, not the next request: that, and a system call for all lines, is what the moment saves.
+    Whoever reads what the sinks keep, and needs the newest, calls `flush` first. Records are handled one after another
+    while their code and data are in the processor's caches, and all lines are written by one system call.
     """
 
     def __init__(self, write: Callable[[Sequence[Record]], None], *sinks: Callable[[Record], None]) -> None:

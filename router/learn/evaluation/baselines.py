@@ -147,8 +147,8 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
 
 
 class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's trees, for which prompts that several models were run on are sorted into bins only once. If a
-    release of it names the method otherwise, each ensemble has its own bins, which are the same.
+    """scikit-learn's trees; models that were run on the same prompts share their bins. If a release of it names the
+    method otherwise, each ensemble has its own bins, which are the same.
     """
 
     _bin_mapper: Any
@@ -160,9 +160,11 @@ class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
         del self._bins, self._key
         return self
 
-    def _bin_data(self, X: Any, *arguments: Any, **more: Any) -> Any:  # noqa: N803
+    def _bin_data(self, X: Any, sample_weight: Any, is_training_data: bool) -> Any:  # noqa: N803
+        if sample_weight is not None or not is_training_data:
+            return super()._bin_data(X, sample_weight, is_training_data)
         if self._key not in self._bins:
-            self._bins[self._key] = super()._bin_data(X, *arguments, **more), self._bin_mapper
+            self._bins[self._key] = super()._bin_data(X, sample_weight, is_training_data), self._bin_mapper
         binned, self._bin_mapper = self._bins[self._key]
         return binned
 

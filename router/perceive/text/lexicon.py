@@ -191,7 +191,7 @@ class Lexicon:
     @functools.cached_property
     def _found(self) -> Callable[[str], Iterable[int]]:
         """The listed words of a run, the longest match first, by their numbers; for a character at which none begins,
-        minus one and minus its position.
+        -1 - its position.
         """
         extension = kernel.extension()
         return self._found_by_first if extension is None else extension.Words(self._words).entries

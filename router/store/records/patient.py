@@ -13,7 +13,7 @@ from router.store.records.record import Record, Snapshot
 
 SLOW_S = 0.02
 # One slow write may be chance, and a thread costs each record much: so long it writes then, twice as long after each
-# further one, up to the most. So long nothing may have been slow for one to count as the first.
+# further one, up to the most. A write counts as the first again when none was slow for the most after such a time.
 _SLOW_FOR_S, _MOST_SLOW_FOR_S = 0.25, 5.0
 # For how long an answer waits until its record is on the disk.
 _LIMIT_S = 1.0

@@ -77,7 +77,7 @@ def may_be_refused(chat_body: Mapping[str, Any]) -> bool:
         if isinstance(message, OBJECT) and isinstance(message.get("content"), list)
         for part in message["content"]
     ]
-    return any(isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS for part in parts) if parts else False
+    return any(isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS for part in parts)
 
 
 def refusal(chat_body: Mapping[str, Any], dialect: Dialect) -> str | None:

@@ -1,4 +1,7 @@
-"""`route` as the page calls it: each command runs in a fork of one process, which has imported what commands need."""
+"""`route` as the page calls it: each command runs in a fork of one process, which has imported what commands need.
+
+A command goes on where its client is killed: send the signal to the process whose number the command prints.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +67,12 @@ def _run(client: socket.socket) -> None:
     except BaseException:  # noqa: BLE001 - where the interpreter would show it
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        client.sendall(bytes([code]))
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            client.sendall(bytes([code & 255]))
+        finally:
+            os._exit(code & 255)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
 
 async def reached(server: ScriptedServer, chats: int) -> None:
     """Wait until the server was asked for so many answers."""
-    while len(server.chats) < chats:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while len(server.chats) < chats:
+            await asyncio.sleep(0.01)
 
 
 async def ask_all(client: Client, names: list[str], at_once: int, key: str = "") -> list[tuple[int, str]]:

@@ -171,6 +171,15 @@ def test_values_are_limited_after_the_content_coding_is_removed() -> None:
         decode(gzip.compress(LISTS), "gzip", values=1000)
 
 
+def test_memory_is_reserved_for_a_short_body_that_has_arrived_whole() -> None:
+    async def main() -> int:
+        with BodyMemory(2**20, QueueLimits(), 1.0).reserved() as memory:
+            await read_body(arriving(b"--XX\r\n"), 2**20, memory)
+            return memory.bytes
+
+    assert asyncio.run(main()) == 6
+
+
 @pytest.mark.parametrize("coding", ["", "gzip"])
 def test_memory_is_reserved_for_the_decoded_body_and_its_values(coding: str) -> None:
     body, reserved = decode(gzip.compress(LISTS) if coding else LISTS, coding)

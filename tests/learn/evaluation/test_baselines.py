@@ -167,14 +167,18 @@ def test_a_table_of_one_model_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("rows", [12, 200])
-def test_the_ridge_is_that_of_scikit_learn_with_more_and_with_fewer_prompts_than_features(rows: int) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
+def test_the_ridge_is_that_of_scikit_learn_with_more_and_with_fewer_prompts_than_features(
+    rows: int, dtype: type[np.floating[Any]], tolerance: float
+) -> None:
     rng = np.random.default_rng(5)
-    prompts = rng.normal(size=(rows, 30))
+    prompts = rng.normal(size=(rows, 30)).astype(dtype)
+    prompts[:, -1] = 1
     outcomes = np.column_stack([prompts[:, 0] > 0, rng.random(rows) < 0.5, np.ones(rows)]).astype(float)
     ours = Ridge().fit(prompts, outcomes)
     theirs = RidgeCV(alphas=ours.alphas, alpha_per_target=True).fit(ours.scaler_.transform(prompts), outcomes)
     assert (ours.alphas_ == theirs.alpha_).all()
-    assert ours.predict(prompts) == pytest.approx(theirs.predict(ours.scaler_.transform(prompts)), abs=1e-9)
+    assert ours.predict(prompts) == pytest.approx(theirs.predict(ours.scaler_.transform(prompts)), abs=tolerance)
 
 
 def test_trees_of_models_run_on_the_same_prompts_are_those_of_scikit_learn() -> None:
