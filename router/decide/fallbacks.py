@@ -19,6 +19,8 @@ T = TypeVar("T")
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
+_NEAR = 256
+"""So many of the first cards are gone through one by one: most orders have enough servers among them."""
 _REMEMBERED_FIRSTS = 64
 """The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
@@ -116,17 +118,14 @@ class _Shared:
 
     def first_that(self, meets: bytes, order: Sequence[int] | Indices, after: int) -> int | None:
         """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
-        if isinstance(order, np.ndarray):
-            return self._first_of_many(meets, order, after)
-        servers = self._servers
-        seen = {servers[card] for card in order[:after]}
-        for place in range(after, len(order)):
-            card = order[place]
-            if (server := servers[card]) not in seen:
+        servers, near = self._servers, order[:_NEAR]
+        seen = {servers[card] for card in near[:after]}
+        for place, card in enumerate(near.tolist() if isinstance(near, np.ndarray) else near):
+            if place >= after and (server := servers[card]) not in seen:
                 if meets[card]:
                     return place
                 seen.add(server)
-        return None
+        return self._first_of_many(meets, np.asarray(order), after) if len(order) > _NEAR else None
 
     def _first_of_many(self, meets: bytes, order: Indices, after: int) -> int | None:
         places, servers = np.arange(len(order)), self._server[order]
