@@ -147,9 +147,7 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
 
 
 class _BinnedOnce(HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's trees; models that were run on the same prompts share their bins. If a release of it names the
-    method otherwise, each ensemble has its own bins, which are the same.
-    """
+    """scikit-learn's trees; models run on the same prompts share their bins, in releases that call `_bin_data`."""
 
     _bin_mapper: Any
 
