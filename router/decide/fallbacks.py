@@ -118,10 +118,11 @@ class _Shared:
 
     def first_that(self, meets: bytes, order: Sequence[int] | Indices, after: int) -> int | None:
         """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
-        servers, near = self._servers, order[:_NEAR]
+        servers = self._servers
+        near = order[:_NEAR].tolist() if isinstance(order, np.ndarray) else order[:_NEAR]
         seen = {servers[card] for card in near[:after]}
-        for place, card in enumerate(near.tolist() if isinstance(near, np.ndarray) else near):
-            if place >= after and (server := servers[card]) not in seen:
+        for place, card in enumerate(near[after:], after):
+            if (server := servers[card]) not in seen:
                 if meets[card]:
                     return place
                 seen.add(server)

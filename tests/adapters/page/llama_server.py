@@ -21,7 +21,7 @@ def main() -> None:
     parameters.model.path, parameters.model_alias = options.model, {options.alias}
     parameters.port = options.port
     # What the tests' machine can bear; everything else is the server's default.
-    parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 256, 1, 1
+    parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 1024, 1, 1
     parameters.lora_init_without_apply = options.lora_init_without_apply
     for path in options.lora:
         adapter = xllamacpp.CommonAdapterLoraInfo()
