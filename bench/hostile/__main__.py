@@ -23,7 +23,6 @@ from bench.hostile.trial import Result, Sides, Times, both_sides, try_attack
 from bench.pages import write_between_markers
 from bench.peers import DEFAULT_FOLDER, PEERS, absence
 
-ROOT = Path(__file__).parents[2]
 _QUICK = Times(1.0, 2.0)
 _SECTION = "bench.hostile"
 
@@ -71,7 +70,7 @@ def main() -> None:
     failed = False
     contenders: list[Peer | None] = [] if options.without_pulvinar else [None]
     contenders += [peer for peer in PEERS if options.peers is not None and peer.key in (options.peers or _keys())]
-    with both_sides(ROOT) as sides:
+    with both_sides() as sides:
         for peer in contenders:
             if peer is not None and (reason := absence(peer, options.peers_folder)):
                 print(f"{peer.name}: {reason}", flush=True)

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 10.0
 _PROBE_PAUSE_S = 0.1
 _PROBE_TIMEOUT_S = 15.0
@@ -178,7 +178,7 @@ class Clients:
     def _ask(self, plan: Watch) -> None:
         if self._process is None:
             command = (sys.executable, "-m", "bench.hostile.honest")
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
         assert self._process.stdin is not None
         self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
         self._process.stdin.flush()

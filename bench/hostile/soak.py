@@ -28,7 +28,6 @@ from bench.hostile.honest import Clients, Seen, Watch
 from bench.hostile.trial import both_sides
 from bench.hostile.watching import most_files
 
-_ROOT = Path(__file__).parents[2]
 _WARM_S = 120.0
 _ATTACK_S = 3.0
 _SAMPLE_S = 1.0
@@ -85,7 +84,7 @@ def _warm_s(end_s: float) -> float:
 
 def soak(minutes: float) -> Outcome:
     """Run for `minutes`, printing a line a minute."""
-    with tempfile.TemporaryDirectory() as name, both_sides(_ROOT) as sides:
+    with tempfile.TemporaryDirectory() as name, both_sides() as sides:
         contender = gateways.pulvinar(Path(name), sides.upstream, _SETTINGS)
         assert contender.start is not None
         with running(contender.start, Path(name) / "serve.log") as server:

@@ -19,7 +19,7 @@ from bench.hostile import gateways
 from bench.hostile.attack import SPARE_FILES, Attack
 from bench.hostile.attacks.tenants import FORGED_LINE, SECRET
 from bench.hostile.bed import Bed, get
-from bench.hostile.honest import Ask, Clients, Seen, Watch, honest_clients
+from bench.hostile.honest import ROOT, Ask, Clients, Seen, Watch, honest_clients
 from bench.hostile.watching import Use, most_files, steady_mb, watching
 from router.gateway.telemetry.counters import STALE_S
 
@@ -67,20 +67,20 @@ class Result(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def upstream_process(root: Path, scratch: Path) -> Iterator[int]:
+def upstream_process(scratch: Path) -> Iterator[int]:
     """The scripted model server; the value is its port."""
     port = free_port()
     command = (sys.executable, "-m", "bench.hostile.upstream", "--port", str(port))
-    with running(Start(command, root, port, ("/health",)), scratch / "upstream.log"):
+    with running(Start(command, ROOT, port, ("/health",)), scratch / "upstream.log"):
         yield port
 
 
 @contextlib.contextmanager
-def both_sides(root: Path) -> Iterator[Sides]:
+def both_sides() -> Iterator[Sides]:
     """The processes beside the gateways; they serve one attack after the other."""
     with (
         tempfile.TemporaryDirectory() as scratch,
-        upstream_process(root, Path(scratch)) as upstream,
+        upstream_process(Path(scratch)) as upstream,
         honest_clients() as clients,
     ):
         yield Sides(upstream, clients)

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from bench.hostile.__main__ import ROOT, attack_gateway
+from bench.hostile.__main__ import attack_gateway
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.attacks.money import leave_streams
 from bench.hostile.gateways import DEAR
@@ -139,7 +139,7 @@ class TestEveryCell(Rules):
 
 @pytest.fixture(scope="module")
 def sides() -> Iterator[Sides]:
-    with both_sides(ROOT) as sides:
+    with both_sides() as sides:
         yield sides
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.hostile.__main__ import ROOT, attack_gateway
+from bench.hostile.__main__ import attack_gateway
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.report import verdicts
 from bench.hostile.trial import Result, Times, both_sides
@@ -48,7 +48,7 @@ _ALL = (*_MONEY, *_TENANTS, *_RESOURCES, *_LIVENESS)
 @pytest.fixture(scope="module")
 def result_of() -> Iterator[Callable[[str], Result]]:
     """The result of an attack by its name; it runs once."""
-    with both_sides(ROOT) as sides:
+    with both_sides() as sides:
         yield functools.cache(lambda name: attack_gateway(_BY_NAME[name], _TIMES, sides))
 
 
