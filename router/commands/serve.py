@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -71,29 +73,40 @@ def serve(
     if workers > 1:
         # Before this process imports the same.
         start_sharing(SHARED)
-    from router.gateway.server.serve import ServeOptions
-    from router.gateway.server.serve import serve as run
+    with _loading() if workers == 1 else contextlib.nullcontext():
+        from router.gateway.server.serve import ServeOptions
+        from router.gateway.server.serve import serve as run
 
-    if records is not None and no_records:
-        raise CallerError("--records and --no-records contradict each other")
-    _warn_of_password("--records", records, "in PULVINAR_RECORDS, or the password in PGPASSWORD or ~/.pgpass")
-    _warn_of_password("--state", state, "in PULVINAR_STATE")
-    sources = options.load_sources(cards, policies, gateway, keys)
-    serve_options = ServeOptions(
-        sources=sources,
-        artifact=artifact or settings.default_artifact_folder(),
-        store=store or settings.default_store(),
-        state=state or settings.default_state(),
-        records=not no_records,
-        records_url=None if no_records else records or settings.default_records(),
-        host=host,
-        port=port,
-        uds=uds,
-        workers=workers,
-        drain_s=drain_s,
-        access_log=access_log,
-    )
-    run(serve_options, notify=_print_to_stderr)
+        if records is not None and no_records:
+            raise CallerError("--records and --no-records contradict each other")
+        _warn_of_password("--records", records, "in PULVINAR_RECORDS, or the password in PGPASSWORD or ~/.pgpass")
+        _warn_of_password("--state", state, "in PULVINAR_STATE")
+        sources = options.load_sources(cards, policies, gateway, keys)
+        serve_options = ServeOptions(
+            sources=sources,
+            artifact=artifact or settings.default_artifact_folder(),
+            store=store or settings.default_store(),
+            state=state or settings.default_state(),
+            records=not no_records,
+            records_url=None if no_records else records or settings.default_records(),
+            host=host,
+            port=port,
+            uds=uds,
+            workers=workers,
+            drain_s=drain_s,
+            access_log=access_log,
+        )
+        run(serve_options, notify=_print_to_stderr)
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Search for no cycles until the gateway is ready, when it begins: what is loaded before stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _print_to_stderr(line: str) -> None:

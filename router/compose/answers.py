@@ -16,23 +16,24 @@ import msgspec
 from msgspec import Struct
 
 from router.compose.fences import fenced_blocks
+from router.formats.text import late_pattern
 
 Kind = Literal["json", "option", "number", "boolean", "text"]
 
 _LONGEST_READ = 20_000
 _LONGEST_SHORT_TEXT = 12
-_BOXED = re.compile(r"\\boxed\s*\{")
-_STATED = re.compile(
+_BOXED = late_pattern(r"\\boxed\s*\{")
+_STATED = late_pattern(
     r"(?:answer|antwort|respuesta|réponse|risposta|resposta|答案|答え|ответ)(?:\s*\*\*)?"
     r"(?:\s+(?:is|are|was|would be|lautet|ist|es|est|è|é)\b\s*[:：]?|\s*[:：=]|\s*[是为は])\s*(?P<answer>[^\n]+)",
     re.IGNORECASE,
 )
-_OPTION = re.compile(
+_OPTION = late_pattern(
     r"\A[\s*_\"'`(\[{]*(?:option\s+|choice\s+)?[(\[]?(?P<letter>[A-Z])[)\]]?(?=[\s.:,;)*_\"'`\]}]|\Z)(?P<rest>.*)",
     re.DOTALL,
 )
-_BRACKETED_OPTION = re.compile(r"\(([A-Z])\)")
-_NUMBER = re.compile(r"[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d+)?(?:\s?%)?")
+_BRACKETED_OPTION = late_pattern(r"\(([A-Z])\)")
+_NUMBER = late_pattern(r"[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d+)?(?:\s?%)?")
 _BOOLEAN = {
     "yes": True,
     "no": False,
@@ -44,12 +45,12 @@ _BOOLEAN = {
     "oui": True,
     "non": False,
 }
-_FIRST_WORD = re.compile(r"\A\W*(\w+)\b")
-_LATEX = re.compile(r"\\(?:text|mathrm|mathbf|left|right|,|;|!|displaystyle)|[{}$]")
-_LIST_MARKER = re.compile(r"\A\s*(?:\d{1,3}[.)]|[-*•])\s+")
-_WORD = re.compile(r"\w+(?:[.'’-]\w+)*", re.UNICODE)
-_OPTION_LINE = re.compile(r"^[ \t]{0,20}[(\[]?([A-J])[)\].:][ \t]+\S", re.MULTILINE)
-_ASKS = re.compile(
+_FIRST_WORD = late_pattern(r"\A\W*(\w+)\b")
+_LATEX = late_pattern(r"\\(?:text|mathrm|mathbf|left|right|,|;|!|displaystyle)|[{}$]")
+_LIST_MARKER = late_pattern(r"\A\s*(?:\d{1,3}[.)]|[-*•])\s+")
+_WORD = late_pattern(r"\w+(?:[.'’-]\w+)*", re.UNICODE)
+_OPTION_LINE = late_pattern(r"^[ \t]{0,20}[(\[]?([A-J])[)\].:][ \t]+\S", re.MULTILINE)
+_ASKS = late_pattern(
     r"\\boxed|\b(?:final answer|(?:correct|right|best) (?:answer|option|choice)|answer (?:with|yes|true|only|choices)"
     r"|which (?:one )?of (?:the following|these)|yes or no|true or false|how (?:many|much)|multiple[- ]choice"
     r"|(?:respond|reply) with (?:only|just|a single)|ja oder nein|richtig oder falsch|wie ?viele?|oui ou non|combien"

@@ -16,6 +16,7 @@ from router.compose.json_schema import SchemaTooComplexError, pattern_found, vio
 from router.compose.language import same_language
 from router.decide.plans.spec import Validators
 from router.formats.json import read_json
+from router.formats.text import late_pattern
 from router.wire.reading.whole_answers import WholeAnswer
 
 _PATTERN_S = 0.25
@@ -34,8 +35,8 @@ _CANNOT = (
     rf"|i'm (?:unable|not able) to (?:\w+ )?{_DO}|i (?:must|have to) decline"
     r"|ich kann (?:dabei|das|ihnen|dir) (?:\w+ )?nicht|je ne peux pas|no puedo ayudar|non posso aiutar|não posso ajudar"
 )
-_BEGINNING = re.compile(rf"\A\W*(?:{_SORRY}|i\b|i'm|we\b|ich kann|je ne|no puedo|non posso|não posso)", re.IGNORECASE)
-_REFUSAL = re.compile(rf"\A\W*(?:(?:{_SORRY})\b[^.\n]{{0,60}}?\b)?(?:{_CANNOT})", re.IGNORECASE)
+_BEGINNING = late_pattern(rf"\A\W*(?:{_SORRY}|i\b|i'm|we\b|ich kann|je ne|no puedo|non posso|não posso)", re.IGNORECASE)
+_REFUSAL = late_pattern(rf"\A\W*(?:(?:{_SORRY})\b[^.\n]{{0,60}}?\b)?(?:{_CANNOT})", re.IGNORECASE)
 
 
 def failure_of(validators: Validators, answer: WholeAnswer, asked_schema: Mapping[str, Any] | None, prompt: str) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from router.formats.text import shortened
+import re
+
+import pytest
+
+from router.formats.text import late_pattern, shortened
 
 
 def test_a_short_list_is_shown_whole() -> None:
@@ -12,3 +16,19 @@ def test_a_short_list_is_shown_whole() -> None:
 def test_a_long_list_is_cut_and_the_rest_counted() -> None:
     assert shortened(["a", "b", "c", "d"], at_most=3) == "a, b, c and 1 more"
     assert shortened((str(number) for number in range(9)), at_most=2, separator="; ") == "0; 1 and 7 more"
+
+
+def test_a_late_pattern_does_what_the_compiled_one_does_also_when_it_is_used_again() -> None:
+    late = late_pattern(r"(\w)=(\d)", re.IGNORECASE)
+    for _ in range(2):
+        assert late.sub(r"\2=\1", "a=1 b=2") == "1=a 2=b"
+        assert late.findall("a=1 b=2") == [("a", "1"), ("b", "2")]
+        assert late.match("none") is None
+    assert (late.pattern, late.groups) == (r"(\w)=(\d)", 2)
+    assert late_pattern(b"a+").search(b"baa")[0] == b"aa"  # type: ignore[index]
+
+
+def test_a_late_pattern_that_is_invalid_raises_when_it_is_used() -> None:
+    late = late_pattern("(")
+    with pytest.raises(re.error):
+        late.search("")

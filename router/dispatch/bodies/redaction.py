@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable
 
 from router.formats.net import host_of
+from router.formats.text import late_pattern
 
 _MIN_SECRET_CHARACTERS = 6
 _HIDDEN = b"[hidden]"
 _ENTITIES = {"&": "amp", '"': "quot", "'": "apos", "<": "lt", ">": "gt", "/": "sol", "+": "plus", "=": "equals"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s?#\"']*)[?#][^\s\"']*")
+_CONTROL = late_pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_QUERY = late_pattern(r"(\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s?#\"']*)[?#][^\s\"']*")
 _MAX_LINE_CHARACTERS = 300
 
 

@@ -18,7 +18,8 @@ _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _MAX_DEPTH = 50
 _STARTS = frozenset((yaml.MappingStartEvent, yaml.SequenceStartEvent))
-_OF_CONTENT = _STARTS | {yaml.ScalarEvent, yaml.MappingEndEvent, yaml.SequenceEndEvent}
+_ENDS = frozenset((yaml.MappingEndEvent, yaml.SequenceEndEvent))
+_FIRST_OF_NUMBERS = frozenset("+-.0123456789")
 
 
 def parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
@@ -43,27 +44,46 @@ def _content(text: str, file: Path) -> list[Any]:
     events: list[Any] = []
     second: Any = None
     depth = documents = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        kind = type(event)
-        if kind in _OF_CONTENT:
-            if kind is not yaml.ScalarEvent:
-                depth += 1 if kind in _STARTS else -1
-            events.append(event)
-        documents += kind is yaml.DocumentStartEvent
-        if documents == 2 and second is None:
-            second = event
-        line = event.start_mark.line + 1 if event.start_mark else None
-        if getattr(event, "anchor", None) is not None:
-            raise FileError(str(file), line, "anchors and aliases are not supported; repeat the value instead")
-        tag: str | None = getattr(event, "tag", None)
-        if tag is not None:
-            short = tag.replace("tag:yaml.org,2002:", "!!")
-            raise FileError(str(file), line, f"the tag {short} is not supported")
-        if depth > _MAX_DEPTH:
-            raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")
+    loader = _Loader(text)
+    try:
+        # Not by `yaml.parse`, which asks before every event whether there is one.
+        for event in iter(loader.get_event, None):
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                if event.anchor is not None or event.tag is not None:
+                    raise _unsupported(event, file)
+                events.append(event)
+            elif kind in _STARTS:
+                depth += 1
+                if event.anchor is not None or event.tag is not None:
+                    raise _unsupported(event, file)
+                if depth > _MAX_DEPTH:
+                    line = event.start_mark.line + 1
+                    raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")
+                events.append(event)
+            elif kind in _ENDS:
+                depth -= 1
+                events.append(event)
+            elif kind is yaml.AliasEvent:
+                raise _unsupported(event, file)
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents == 2:
+                    second = event
+    finally:
+        loader.dispose()
     if second is not None:
         raise yaml.composer.ComposerError(None, None, "but found another document", second.start_mark)
     return events
+
+
+def _unsupported(event: Any, file: Path) -> FileError:
+    """The error for an event with an anchor, or else a tag."""
+    line = event.start_mark.line + 1
+    if event.anchor is not None:
+        return FileError(str(file), line, "anchors and aliases are not supported; repeat the value instead")
+    short = event.tag.replace("tag:yaml.org,2002:", "!!")
+    return FileError(str(file), line, f"the tag {short} is not supported")
 
 
 def _line_of_character(text: str, error: yaml.YAMLError) -> int | None:
@@ -105,8 +125,10 @@ class _Reader:
             if key in result:
                 first = self.lines[(*path, key)]
                 raise FileError(str(self.file), line, f'duplicate key "{key}" (first on line {first})')
-            self.lines[(*path, key)] = line
-            result[key] = self.plain(next(self.events), (*path, key))
+            inner = (*path, key)
+            self.lines[inner] = line
+            value = next(self.events)
+            result[key] = _scalar(value) if type(value) is yaml.ScalarEvent else self.plain(value, inner)
         return result
 
 
@@ -114,8 +136,11 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
     text = str(event.value)
     if event.style:
         return text
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
+    if (word := text.lower()) in _WORDS:
+        return _WORDS[word]
+    # Most values are words, which these patterns would read for nothing.
+    if text[0] not in _FIRST_OF_NUMBERS:
+        return text
     if _INTEGER.fullmatch(text):
         # A longer one would not fit into a float.
         return int(text) if len(text) < 300 else text

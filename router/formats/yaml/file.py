@@ -16,16 +16,17 @@ import msgspec
 
 from router.errors import ConfigurationError, FileError, did_you_mean
 from router.formats.quantities import read_quantity
+from router.formats.text import late_pattern
 from router.formats.yaml.parsed import PARSED, KeyPath
 
 __all__ = ["KeyPath", "bytes_of", "convert", "load", "read_mapping", "read_yaml", "yaml_files"]
 
-_ERROR_PATH = re.compile(r" - at `(?:key in )?\$?(.*?)`$")
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
-_STATED_KEY = re.compile(r"([a-z_]+(?:\.[^\s:]+)*): ")
-_MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
-_INVALID_WORD = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
+_ERROR_PATH = late_pattern(r" - at `(?:key in )?\$?(.*?)`$")
+_STEP = late_pattern(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_UNKNOWN_FIELD = late_pattern(r"Object contains unknown field `(.*?)`")
+_STATED_KEY = late_pattern(r"([a-z_]+(?:\.[^\s:]+)*): ")
+_MISSING_FIELD = late_pattern(r"Object missing required field `(.*?)`")
+_INVALID_WORD = late_pattern(r"Invalid enum value '(.*)'", re.DOTALL)
 _MAX_BYTES = 1_000_000
 
 T = TypeVar("T")

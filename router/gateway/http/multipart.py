@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from router.errors import CallerError
+from router.formats.text import late_pattern
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_BOUNDARY = late_pattern(r'boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 # Each begins at a line, so that a head of many such words takes no longer.
 _LINE = re.IGNORECASE | re.MULTILINE
-_NAME = re.compile(rb'^content-disposition:[^\r\n]*?;[ \t]*name="?([^";\r\n]*)"?', _LINE)
-_FILE = re.compile(rb"^content-disposition:[^\r\n]*?;[ \t]*filename", _LINE)
+_NAME = late_pattern(rb'^content-disposition:[^\r\n]*?;[ \t]*name="?([^";\r\n]*)"?', _LINE)
+_FILE = late_pattern(rb"^content-disposition:[^\r\n]*?;[ \t]*filename", _LINE)
 _END_OF_HEAD = b"\r\n\r\n"
 FORM = "multipart/form-data"
 

@@ -186,6 +186,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         # any of them is garbage, and to look for it would take longer than to load the cards.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
+        gc.enable()
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
         if options.uds is not None:

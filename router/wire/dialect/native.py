@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from router.formats.text import late_pattern
 from router.types import Api
 from router.wire.dialect.corrections import SIGNATURE, largest_output_limit, rejected_fields
 from router.wire.effort import LEAST_BUDGET
@@ -17,7 +18,7 @@ from router.wire.reading.stored import without_encrypted_reasoning
 Body = Mapping[str, Any]
 _Q = r"[\\\"'`]*"
 # Anthropic's servers name the place: `tools.0.custom.eager_input_streaming`.
-_EXTRA = re.compile(r"([\w.]+): extra inputs are not permitted", re.IGNORECASE)
+_EXTRA = late_pattern(r"([\w.]+): extra inputs are not permitted", re.IGNORECASE)
 # Without these the answer still means the same.
 _HINTS: Mapping[Api, frozenset[str]] = {
     "messages": frozenset(
@@ -57,7 +58,7 @@ _HINTS: Mapping[Api, frozenset[str]] = {
     ),
 }
 _LIMITS: Mapping[Api, str] = {"messages": "max_tokens", "responses": "max_output_tokens"}
-_BETA_HEADER = re.compile(
+_BETA_HEADER = late_pattern(
     r"invalid beta flag|anthropic-beta.{0,40}header|unexpected value\(s\).{0,200}anthropic-beta", re.IGNORECASE
 )
 # What users and tools say, in which any names may occur.
@@ -99,7 +100,8 @@ _ROWS: tuple[tuple[Api, str, Callable[[Body], Body], tuple[str, ...]], ...] = (
     ),
 )
 _NATIVE = tuple(
-    (api, re.compile(pattern.replace("~", _Q), re.IGNORECASE), correct, names) for api, pattern, correct, names in _ROWS
+    (api, late_pattern(pattern.replace("~", _Q), re.IGNORECASE), correct, names)
+    for api, pattern, correct, names in _ROWS
 )
 
 

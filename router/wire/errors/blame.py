@@ -4,10 +4,10 @@ words that could be the client's own never blame the provider.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from router.formats.text import late_pattern
 from router.wire.errors.kinds import Kind
 
 Blame = Literal["request", "server", "provider"]
@@ -15,21 +15,21 @@ Blame = Literal["request", "server", "provider"]
 _STATUSES_OF_ACCOUNTS = frozenset({401, 402})
 _TOO_MANY_REQUESTS = 429
 # The credit does not suffice for as many tokens as this request may use: OpenRouter.
-_OF_THIS_REQUEST = re.compile(r"fewer max_tokens|can only afford|requires more credits")
+_OF_THIS_REQUEST = late_pattern(r"fewer max_tokens|can only afford|requires more credits")
 # Values of `type` and `code`, which servers choose from a list.
-_ACCOUNT_CODES = re.compile(
+_ACCOUNT_CODES = late_pattern(
     r"(?:invalid|expired|revoked|missing|disabled)_?(?:api_?)?key|api_?key_?(?:invalid|expired|revoked)"
     r"|authentication_?error|unauthenticated|account_(?:deactivated|suspended)|consumer_suspended"
     r"|unrecognizedclient|invalidsignature|expiredtoken"
     r"|insufficient_(?:user_)?(?:quota|balance|credits?|funds)|exceeded_current_quota|billing_|arrearage"
 )
-_OF_ALL_REQUESTS = re.compile(
+_OF_ALL_REQUESTS = late_pattern(
     r"(?:requests?|calls?) ?(?:per|/|a) ?(?:second|minute|min|hour|day|month)|\b(?:rpm|rpd|rps|qps|qpm)\b"
     r"|account[ -]?wide|\b(?:account|organi[sz]ation|project|workspace|team|subscription)\b"
 )
 # How many tokens are left depends on what others use, but whether they suffice depends on the request.
-_OF_TOKENS = re.compile(r"tokens?\b|\bt(?:pm|pd)\b|too large")
-_ASKED_OF_LIMIT = re.compile(r"limit:? (?P<limit>\d[\d,]*)\b.{0,60}requested:? (?P<asked>\d[\d,]*)")
+_OF_TOKENS = late_pattern(r"tokens?\b|\bt(?:pm|pd)\b|too large")
+_ASKED_OF_LIMIT = late_pattern(r"limit:? (?P<limit>\d[\d,]*)\b.{0,60}requested:? (?P<asked>\d[\d,]*)")
 
 
 def blame_of(kind: Kind, status: int | None, body: Any, text: str) -> Blame:

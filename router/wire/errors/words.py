@@ -11,6 +11,7 @@ import re
 
 from msgspec import Struct
 
+from router.formats.text import late_pattern
 from router.wire.errors.kinds import Kind
 
 NO_STATUS = 0
@@ -215,7 +216,7 @@ WORDS: tuple[Words, ...] = (
 )
 
 # How many tokens of context a server has, as its error states it.
-_LIMIT = re.compile(
+_LIMIT = late_pattern(
     "|".join(
         (
             r"n_ctx\D{1,4}(?P<n_ctx>\d+)",
@@ -231,7 +232,7 @@ _LIMIT = re.compile(
     )
 )
 # How long a server asks to wait, as its error states it.
-_WAIT = re.compile(
+_WAIT = late_pattern(
     r"(?:try again|retrydelay|retry|wait)\W{0,3}(?:in|after|for)?\W{0,2}"
     r"(?:(?P<m>\d{1,4})m(?!s))?(?:(?P<value>\d{1,6}(?:\.\d{1,6})?) ?(?P<unit>ms|m(?!s)|s|h)?)?",
 )

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from router.formats.json import encodable
+from router.formats.text import late_pattern
 
 # References that cannot be left out of a request: the field, the kind of its name.
 _FIELDS: Mapping[str, str] = {"previous_response_id": "response", "conversation": "conversation"}
@@ -30,11 +31,11 @@ _OPTIONAL_ITEMS = frozenset({"reasoning"})
 _MAX_NAMES = 8
 
 # Each begins with literal bytes, by which large answers are searched many times faster.
-_RESPONSE_ID = re.compile(rb'"response"\s*:\s*\{[^{}]*?"id"\s*:\s*"([^"\\]+)"')
-_WHOLE_RESPONSE_ID = re.compile(rb'\s*\{[^{}]*?"id"\s*:\s*"(resp_[^"\\]+)"')
-_CONVERSATION_ID = re.compile(rb'"conversation"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
-_ITEM_ID = re.compile(rb'"id"\s*:\s*"((?:msg|rs|fc|ctc|ws|fs|ci|cu|ig|mcp|cmp|lsh|sh|apc)_[^"\\]+)"')
-_ENCRYPTED = re.compile(rb'"encrypted_content"\s*:\s*"([^"\\]+)"')
+_RESPONSE_ID = late_pattern(rb'"response"\s*:\s*\{[^{}]*?"id"\s*:\s*"([^"\\]+)"')
+_WHOLE_RESPONSE_ID = late_pattern(rb'\s*\{[^{}]*?"id"\s*:\s*"(resp_[^"\\]+)"')
+_CONVERSATION_ID = late_pattern(rb'"conversation"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+_ITEM_ID = late_pattern(rb'"id"\s*:\s*"((?:msg|rs|fc|ctc|ws|fs|ci|cu|ig|mcp|cmp|lsh|sh|apc)_[^"\\]+)"')
+_ENCRYPTED = late_pattern(rb'"encrypted_content"\s*:\s*"([^"\\]+)"')
 _MADE: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("response", _RESPONSE_ID),
     ("conversation", _CONVERSATION_ID),
