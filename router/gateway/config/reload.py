@@ -11,12 +11,15 @@ import contextlib
 import errno
 import functools
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from msgspec import Struct
-from watchfiles import Change, awatch
+from watchfiles import Change, watch
+from watchfiles.main import FileChange
 
 from router.cards import Card
 from router.decide.model_name import Aliases
@@ -175,31 +178,52 @@ class ConfigReloader:
                 watched = await asyncio.to_thread(self._sources.watched)
                 folders = {folder for folder, _ in watched}
                 ticks = 0
-                async for changed in awatch(
-                    *folders,
-                    watch_filter=self._is_relevant,
-                    step=_STEP_MS,
-                    debounce=_DEBOUNCE_MS,
-                    recursive=False,
-                    rust_timeout=round(_TICK_S * 1000),
-                    yield_on_timeout=True,
-                    ignore_permission_denied=True,
-                ):
-                    ticks += 1
-                    # At the first tick too: a file may have changed before the watch started.
-                    if not changed and ticks > 1 and ticks % _POLL_EVERY_TICKS:
-                        continue
-                    await self._check()
-                    # A folder was created, deleted or replaced: the watch does not see into the new one, which may have
-                    # the inode of the old one.
-                    if any(path in folders for _, path in changed):
-                        break
-                    if await asyncio.to_thread(self._sources.watched) != watched:
-                        break
+                async with contextlib.aclosing(self._changes(folders)) as changes:
+                    async for changed in changes:
+                        ticks += 1
+                        # At the first tick too: a file may have changed before the watch started.
+                        if not changed and ticks > 1 and ticks % _POLL_EVERY_TICKS:
+                            continue
+                        await self._check()
+                        # A folder was created, deleted or replaced: the watch does not see into the new one, which may
+                        # have the inode of the old one.
+                        if any(path in folders for _, path in changed):
+                            break
+                        if await asyncio.to_thread(self._sources.watched) != watched:
+                            break
             except OSError as error:
                 # A folder was deleted while the watch was set up, or the system has no watches left.
                 _LOG.warning("cannot watch for file changes: %s; polling instead", error)
                 await asyncio.sleep(_TICK_S * _POLL_EVERY_TICKS)
+
+    async def _changes(self, folders: Collection[str]) -> AsyncGenerator[set[FileChange], None]:
+        """The changes in these folders as they occur; none at each tick. Raises OSError.
+
+        `awatch` does the same, but begins by holding up the event loop for some 40 ms: it imports the code of anyio for
+        asyncio, just when the first requests arrive.
+        """
+        stop = threading.Event()
+        found = watch(
+            *folders,
+            watch_filter=self._is_relevant,
+            step=_STEP_MS,
+            debounce=_DEBOUNCE_MS,
+            recursive=False,
+            rust_timeout=round(_TICK_S * 1000),
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+            stop_event=stop,
+            raise_interrupt=False,
+        )
+        # A thread of its own, since it always waits; it ends within a step.
+        executor = ThreadPoolExecutor(1, "watch")
+        try:
+            loop = asyncio.get_running_loop()
+            while (changed := await loop.run_in_executor(executor, next, found, None)) is not None:
+                yield changed
+        finally:
+            stop.set()
+            executor.shutdown(wait=False)
 
     async def reload(self) -> None:
         """Reload everything, whether or not a change was detected."""
