@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -49,6 +50,7 @@ from router.store.state.sqlite import HOLD_S
 _LOG = logging.getLogger(__name__)
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
 _GC_THRESHOLD = 20_000
+_SETTLE_AFTER_S = 0.5
 # What a request may take at the end beyond `timeouts.total`: to send its last words, and to be recorded.
 _LAST_WORDS_S = 3.0
 
@@ -199,7 +201,9 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             settling = threading.Thread(
                 target=_settle, args=(artifact.predictor.encoder,), name="settling", daemon=True
             )
-            settling.start()
+            # Not at once: it has the interpreter's lock for up to 20 ms at a time, and what waits for the gateway to be
+            # ready, as a probe or a load balancer does, asks now.
+            asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, settling.start)
 
     def drain() -> float:
         gateway.is_draining = True
