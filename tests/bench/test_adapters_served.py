@@ -72,7 +72,6 @@ def test_a_hundred_requests_get_the_answers_of_their_adapters_though_the_server_
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif("CI" in os.environ, reason="CI runs tests/adapters/page on the same server")
 def test_composite_prompts_are_answered_better_than_by_the_base_or_any_adapter(setup: Setup) -> None:
     (result,) = local.measure(ADAPTERS, setup.model, setup.python, count=2)
     (segments, *others) = result.ways
