@@ -36,3 +36,17 @@ def encoder(encoder: StaticEncoder) -> StaticEncoder:
 def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
     """A predictor trained on the planted set, with this encoder."""
     return train([planted_set], encoder)
+
+
+@pytest.fixture(scope="session")
+def narrow_encoder(encoder: StaticEncoder) -> StaticEncoder:
+    """The shipped encoder, narrowed, where `encoder` stays the whole one."""
+    return narrowed(encoder)
+
+
+@pytest.fixture
+def narrow_loaded(narrow_encoder: StaticEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loads the shipped encoder, such as a command, gets it narrowed. Artifacts that were trained with the whole
+    one, such as the shipped artifact, cannot be loaded then.
+    """
+    monkeypatch.setattr("router.loading._static_encoder", lambda _: narrow_encoder)

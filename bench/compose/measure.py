@@ -18,8 +18,9 @@ from router.learn.evaluation.splits import duplicate_groups, fold_of_each, k_fol
 from router.learn.plans.answer_gate import Gate, fit_gate
 from router.learn.plans.committee import Committees, PlanOutcomes
 from router.learn.plans.held_out import HeldOutCommittees, OwnCommittees
+from router.learn.plans.out_of_fold import LinearOutOfFold
 from router.learn.plans.pooled_gate import answered
-from router.learn.plans.search import Choice, best_within, choices, confirmed, find_plans
+from router.learn.plans.search import Means, choices, confirmed, find_plans, routing_forecast
 from router.loading import load_encoder
 from router.types import Doubles, Floats, Indices
 
@@ -104,7 +105,7 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
         seen = answered(data, given.gate.prior)
         held_out = HeldOutCommittees(seen, data.cost_usd, folds, prices)
         own = OwnCommittees(held_out)
-    rng = np.random.default_rng(_SEED)
+    forecast, rng = routing_forecast(given.vectors, folds), np.random.default_rng(_SEED)
     halves = rng.integers(0, 2, len(data.prompts))
     result: Pools = {}
     for name, pool in data.pools.items():
@@ -113,7 +114,7 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
         rows: dict[str, list[Doubles]] = {}
         for half in (0, 1):
             chosen_on, scored_on = np.flatnonzero(halves == half), np.flatnonzero(halves != half)
-            for budget, columns in _half(given, pool, (committees, held_out, own), budgets_usd, chosen_on):
+            for budget, columns in _half(given, pool, (committees, held_out, own), forecast, budgets_usd, chosen_on):
                 rows.setdefault(budget, []).append(columns[:, scored_on])
         result[name] = {
             budget: _figures(np.concatenate(found, axis=1), usual_usd or 1.0, rng) for budget, found in rows.items()
@@ -131,6 +132,7 @@ def _half(
     given: Fitted,
     pool: Sequence[int],
     runners: tuple[Committees, HeldOutCommittees | None, OwnCommittees | None],
+    forecast: LinearOutOfFold,
     budgets_usd: Mapping[str, float],
     rows: Indices,
 ) -> Iterator[tuple[str, Doubles]]:
@@ -139,27 +141,25 @@ def _half(
     prices = committees.quality_per_usd
     members = find_plans(committees, data, pool, rows)
 
-    def among(runner: Runner | None) -> list[Choice]:
+    def among(runner: Runner | None) -> Means:
         plans = [] if runner is None else [runner.run(each) for each in members]
-        return choices(data, given.vectors, given.folds, pool, prices, plans)
+        return Means.on(rows, choices(data, forecast, given.folds, pool, prices, plans))
 
     single, composed, shipped, trained = among(None), among(committees), among(held_out), among(own)
-    rules = fixed_rules(data, pool)
     cascades = [truthful_cascade(data, each) for each in members] if type(committees) is not Committees else []
-    cheapest = min(single, key=lambda each: float(each.cost_usd[rows].mean()))
+    rules = Means.on(rows, cascades or fixed_rules(data, pool))
     for name, budget_usd in budgets_usd.items():
-        alone = best_within(single, rows, budget_usd) or cheapest
-        plans = best_within(composed, rows, budget_usd) or alone
+        alone = single.best_within(budget_usd) or single.cheapest()
+        plans = composed.best_within(budget_usd) or alone
         kept = confirmed(alone, plans, rows, _STANDARD_ERRORS)
-        ours = best_within(shipped, rows, budget_usd) or alone
+        ours = shipped.best_within(budget_usd) or alone
         ours = confirmed(alone, ours, rows, _STANDARD_ERRORS)
-        theirs = best_within(trained, rows, budget_usd) or alone
+        theirs = trained.best_within(budget_usd) or alone
         theirs = confirmed(alone, theirs, rows, _STANDARD_ERRORS)
-        rule = best_within(cascades or rules, rows, budget_usd) or alone
+        rule = rules.best_within(budget_usd) or alone
         # At what the rule costs, without asking whether single choice would do.
         equal, equal_own = (
-            best_within(among_them, rows, float(rule.cost_usd[rows].mean())) or alone
-            for among_them in (composed, trained)
+            among_them.best_within(float(rule.cost_usd[rows].mean())) or alone for among_them in (composed, trained)
         )
         yield (
             name,

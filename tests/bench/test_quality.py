@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def arguments(data: Path, processes: int, **others: Any) -> argparse.Namespace:
     plain = {"protocols": ["folds"], "folds": 2, "baselines": "none", "baseline": "none", "draws": 0}
     return argparse.Namespace(data=data, processes=processes, **{**plain, **others})
+
+
+def write_two_domains(folder: Path, seed: int) -> None:
+    """A set of which one domain and then the other is left out; `write_set` makes twelve."""
+    write_set(folder, 40, 2, seed)
+    file = folder / "prompts.jsonl"
+    prompts = [json.loads(line) for line in file.read_text().splitlines()]
+    for number, prompt in enumerate(prompts):
+        prompt["domain"] = "even" if number % 2 else "odd"
+    file.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
 
 
 def test_sets_evaluated_at_a_time_have_the_reports_of_one_after_the_other(tmp_path: Path) -> None:
@@ -52,7 +63,7 @@ def test_embeddings_are_computed_before_the_fits_and_once_for_both_protocols(
     # What is forked has it, too.
     monkeypatch.setattr("bench.quality._evaluate", evaluated)
     for number, name in enumerate(names):
-        write_set(tmp_path / name, 40, 2, seed=number)
+        write_two_domains(tmp_path / name, number)
     before_s = _cpu_s()
     first, *_ = trials = list(
         _evaluated(names, arguments(tmp_path, 2, protocols=["folds", "domain"], baseline="static"))

@@ -8,6 +8,9 @@ from msgspec import Struct
 from router import settings
 from router.cards import load_catalog
 from router.commands import main
+from tests.narrow import narrow_encoder, narrow_loaded
+
+__all__ = ["narrow_encoder", "narrow_loaded"]
 
 
 class Ended(Struct, frozen=True):

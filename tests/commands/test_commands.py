@@ -105,6 +105,7 @@ def test_a_card_is_imported_from_litellms_map(run: Run, tmp_path: Path) -> None:
     assert listed[0]["id"] == "gpt-4o-mini"
 
 
+@pytest.mark.usefixtures("narrow_loaded")
 def test_train_score_and_eval_work_on_a_routing_set(run: Run, routing_set: Path, tmp_path: Path) -> None:
     artifact, scores, deviations = tmp_path / "artifact", tmp_path / "scores.csv", tmp_path / "std.csv"
     assert run("train", routing_set, "--out", artifact).code == 0
@@ -119,6 +120,7 @@ def test_train_score_and_eval_work_on_a_routing_set(run: Run, routing_set: Path,
     assert methods["pulvinar"]["quality"] > methods["random"]["quality"]
 
 
+@pytest.mark.usefixtures("narrow_loaded")
 def test_scores_are_bit_identical_in_every_run(run: Run, routing_set: Path, tmp_path: Path) -> None:
     files = []
     for number in range(2):
@@ -129,6 +131,7 @@ def test_scores_are_bit_identical_in_every_run(run: Run, routing_set: Path, tmp_
     assert files[0] == files[1]
 
 
+@pytest.mark.usefixtures("narrow_loaded")
 def test_training_is_restricted_to_the_listed_ids(run: Run, routing_set: Path, tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("\n".join(str(number) for number in range(40)))
@@ -144,6 +147,7 @@ def test_an_id_that_no_data_set_has_is_a_caller_error(run: Run, routing_set: Pat
     assert '"nowhere"' in ended.err
 
 
+@pytest.mark.usefixtures("narrow_loaded")
 def test_an_artifact_can_include_its_report(run: Run, routing_set: Path, tmp_path: Path) -> None:
     artifact = tmp_path / "artifact"
     assert run("train", routing_set, "--out", artifact, "--report").code == 0
@@ -165,6 +169,7 @@ def test_pareto_plots_the_front(run: Run, tmp_path: Path, suffix: str) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.usefixtures("narrow_loaded")
 def test_pareto_on_a_data_set_reports_measured_quality(run: Run, routing_set: Path, tmp_path: Path) -> None:
     cards = tmp_path / "cards"
     cards.mkdir()

@@ -8,6 +8,7 @@ import pytest
 from tests.commands.conftest import Run
 
 SHORT = ("--baseline", "none", "--draws", "20", "--folds", "2")
+pytestmark = pytest.mark.usefixtures("narrow_loaded")
 
 
 @pytest.fixture

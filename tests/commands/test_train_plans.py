@@ -11,6 +11,8 @@ from router.compose.learned import GATE_FILE, load_gate
 from tests.answer_sets import MODELS, write_answer_set
 from tests.commands.conftest import Run
 
+pytestmark = pytest.mark.usefixtures("narrow_loaded")
+
 
 @pytest.fixture
 def own_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

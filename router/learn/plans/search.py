@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from msgspec import Struct
@@ -55,9 +56,14 @@ def _best_at_each_price(
     return [members[each] for each in chosen]
 
 
+def routing_forecast(vectors: Floats, folds: Indices) -> LinearOutOfFold:
+    """What `choices` forecasts utilities with. It is the same for all choices on a set, and takes longer than they."""
+    return LinearOutOfFold(vectors.astype(np.float64), folds, _ROUTING_PENALTY)
+
+
 def choices(
     data: AnswerSet,
-    vectors: Floats,
+    forecast: LinearOutOfFold,
     folds: Indices,
     pool: Sequence[int],
     quality_per_usd: Doubles,
@@ -65,12 +71,11 @@ def choices(
 ) -> list[Choice]:
     """Constant models and plans, and routed choices among them at each price, plain and guarded.
 
-    A routed choice takes the best on average over the other folds, and leaves it where the forecast utility of another
-    one is higher by more than an advantage.
+    `forecast` is that of `routing_forecast` for these `folds`. A routed choice takes the best on average over the other
+    folds, and leaves it where the forecast utility of another one is higher by more than an advantage.
     """
     rows = np.arange(len(data.scores))
     found = [Choice(data.scores[:, model], data.cost_usd[:, model], np.zeros(len(rows))) for model in pool]
-    forecast = LinearOutOfFold(vectors.astype(np.float64), folds, _ROUTING_PENALTY)
     for position, price in enumerate(quality_per_usd):
         quality = np.stack(
             [*(data.scores[:, each] for each in pool), *(each.quality[:, position] for each in plans)], 1
@@ -91,10 +96,28 @@ def choices(
     return found
 
 
-def best_within(found: Sequence[Choice], rows: Indices, budget_usd: float) -> Choice | None:
-    """The choice with the highest mean quality on `rows` whose mean cost there is within the budget."""
-    affordable = [each for each in found if each.cost_usd[rows].mean() <= budget_usd]
-    return max(affordable, key=lambda each: float(each.quality[rows].mean()), default=None)
+class Means(Struct, frozen=True, eq=False):
+    """Choices with their mean `quality` and `cost_usd` on some rows."""
+
+    choices: tuple[Choice, ...]
+    quality: tuple[float, ...]
+    cost_usd: tuple[float, ...]
+
+    @classmethod
+    def on(cls, rows: Indices, found: Sequence[Choice]) -> Self:
+        """Those of the choices `found`."""
+        quality = tuple(float(each.quality[rows].mean()) for each in found)
+        return cls(tuple(found), quality, tuple(float(each.cost_usd[rows].mean()) for each in found))
+
+    def best_within(self, budget_usd: float) -> Choice | None:
+        """The choice with the highest mean quality whose mean cost is within the budget."""
+        affordable = [number for number, usd in enumerate(self.cost_usd) if usd <= budget_usd]
+        best = max(affordable, key=self.quality.__getitem__, default=None)
+        return None if best is None else self.choices[best]
+
+    def cheapest(self) -> Choice:
+        """The choice with the lowest mean cost."""
+        return self.choices[min(range(len(self.choices)), key=self.cost_usd.__getitem__)]
 
 
 def confirmed(single: Choice, composed: Choice, rows: Indices, standard_errors: float) -> Choice:

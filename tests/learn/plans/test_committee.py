@@ -9,7 +9,7 @@ from router.learn.data.answers import NO_ANSWER, AnswerSet
 from router.learn.data.prompts import Prompt
 from router.learn.plans.answer_gate import fit_gate
 from router.learn.plans.committee import Committees
-from router.learn.plans.search import Choice, best_within, choices, confirmed, find_plans
+from router.learn.plans.search import Choice, Means, choices, confirmed, find_plans, routing_forecast
 from router.types import Doubles, Floats, Indices
 
 PROMPTS = 1200
@@ -102,9 +102,10 @@ def test_one_strong_model_among_useless_ones_is_chosen_alone() -> None:
     folds, vectors = folds_and_vectors()
     committees = Committees(data, fit_gate(data, vectors, folds), folds, PRICES)
     rows = np.arange(PROMPTS)
-    single = best_within(choices(data, vectors, folds, (0, 1, 2), PRICES), rows, 1.0)
+    forecast = routing_forecast(vectors, folds)
+    single = Means.on(rows, choices(data, forecast, folds, (0, 1, 2), PRICES)).best_within(1.0)
     plans = [committees.run(each) for each in find_plans(committees, data, (0, 1, 2), rows)]
-    composed = best_within(choices(data, vectors, folds, (0, 1, 2), PRICES, plans), rows, 1.0)
+    composed = Means.on(rows, choices(data, forecast, folds, (0, 1, 2), PRICES, plans)).best_within(1.0)
     assert single is not None
     assert composed is not None
     assert confirmed(single, composed, rows, 2.0) is single
@@ -116,5 +117,5 @@ def test_a_choice_beyond_the_budget_is_not_taken() -> None:
 
     rows = np.arange(4)
     cheap = choice(0.5, 1.0)
-    assert best_within([choice(0.9, 3.0), cheap], rows, 2.0) is cheap
-    assert best_within([choice(0.9, 3.0)], rows, 2.0) is None
+    assert Means.on(rows, [choice(0.9, 3.0), cheap]).best_within(2.0) is cheap
+    assert Means.on(rows, [choice(0.9, 3.0)]).best_within(2.0) is None
