@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -78,11 +79,24 @@ def tree(root: int) -> list[int]:
     return pids
 
 
+class Process(Protocol):
+    """What is asked of a process that was started, which is the leader of a session; as `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+
+
 class Start(msgspec.Struct, frozen=True):
     """How a server is started.
 
     It runs in `folder`. `port` is the port, or the file into which the server writes the port that it chose. By `ready`
     the server is ready when a GET of the first of these paths that exists returns 200; without paths, when it listens.
+    `launch` starts the process in place of `subprocess.Popen`, with this environment and its output in this file.
     """
 
     command: tuple[str, ...]
@@ -91,6 +105,7 @@ class Start(msgspec.Struct, frozen=True):
     ready: tuple[str, ...]
     environment: dict[str, str] = {}
     limit_s: float = 90.0
+    launch: Callable[[Start, dict[str, str], BinaryIO], Process] | None = None
 
 
 @contextlib.contextmanager
@@ -101,15 +116,20 @@ def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Ite
     """
     pinned = ("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))) if cores else ()
     started = time.perf_counter()
+    environment = _environment() | start.environment
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            (*pinned, *start.command),
-            env=_environment() | start.environment,
-            cwd=start.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+        process: Process = (
+            start.launch(start, environment, output)
+            if start.launch
+            else subprocess.Popen(
+                (*pinned, *start.command),
+                env=environment,
+                cwd=start.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         )
     try:
         while (port := _ready_port(start)) is None:
@@ -123,7 +143,7 @@ def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Ite
         _end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     """Send SIGTERM to the whole session, then SIGKILL to processes that have not exited in time."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

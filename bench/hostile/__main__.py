@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from bench.gateway.contender import Peer
-from bench.gateway.processes import StartError
+from bench.gateway.processes import Start, StartError
 from bench.hostile import gateways
 from bench.hostile.attack import Attack
 from bench.hostile.attacks import ATTACKS
@@ -28,13 +29,23 @@ _SECTION = "bench.hostile"
 
 
 def attack_gateway(
-    attack: Attack, times: Times, sides: Sides, peer: Peer | None = None, folder: Path = DEFAULT_FOLDER
+    attack: Attack,
+    times: Times,
+    sides: Sides,
+    peer: Peer | None = None,
+    folder: Path = DEFAULT_FOLDER,
+    started: Callable[[Start], Start] = lambda start: start,
 ) -> Result:
-    """One attack on this gateway, or on a peer that is installed in `folder`. Raises StartError."""
+    """One attack on this gateway, or on a peer that is installed in `folder`. Raises StartError.
+
+    `started` may say how else this gateway is to be started.
+    """
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if peer is None:
             contender = gateways.pulvinar(scratch, sides.upstream, attack)
+            assert contender.start is not None
+            contender = msgspec.structs.replace(contender, start=started(contender.start))
             return try_attack(contender, attack, gateways.honest_asks(), sides, scratch, times)
         contender = peer.contender(folder / peer.key, scratch, sides.upstream)
         assert contender.start is not None

@@ -7,13 +7,14 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
+from bench.gateway.processes import Start
 from bench.hostile.__main__ import attack_gateway
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.attacks.money import leave_streams
@@ -32,6 +33,7 @@ from tests.billing.upstream import FAULTS, TOKENS, CountingUpstream, counting_up
 from tests.gateway.server.test_serve import serving
 from tests.gateway.servers import Upstream, gateway_server, make_card, upstream_server, wait_for
 from tests.redis_server import RedisServer, needs_redis, redis_server, with_prefix
+from tests.warm_start import warm_starts
 
 pytestmark = needs_redis
 _PATIENT = SharedState(timeout_s=Seconds(10))
@@ -143,16 +145,23 @@ def sides() -> Iterator[Sides]:
         yield sides
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Callable[[Start], Start]]:
+    with warm_starts() as warm:
+        yield warm
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["overspend-2-workers", "leaving-streams"])
 def test_under_attack_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(
-    sides: Sides, name: str, url: str
+    sides: Sides, warm: Callable[[Start], Start], name: str, url: str
 ) -> None:
     attack = next(each for each in ATTACKS if each.name == name)
     if name == "leaving-streams":
         # What is called through litellm is charged to the same state by test_litellm_matrix.
         attack = msgspec.structs.replace(attack, run=functools.partial(leave_streams, cards=(DEAR,)), anthropic=False)
-    result = attack_gateway(msgspec.structs.replace(attack, state_url=url), Times(0.5, 1.0, 0.5), sides)
+    attack = msgspec.structs.replace(attack, state_url=url)
+    result = attack_gateway(attack, Times(0.5, 1.0, 0.5), sides, started=warm)
     assert result.delivered_usd > 0
     assert not verdicts(result)["money"].fails, verdicts(result)["money"].text
     assert result.beside.wrong == []

@@ -18,6 +18,7 @@ from bench.hostile.__main__ import attack_gateway
 from bench.hostile.attacks import ATTACKS
 from bench.hostile.report import verdicts
 from bench.hostile.trial import Result, Times, both_sides
+from tests.warm_start import warm_starts
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,14 +43,25 @@ _TENANTS = _sampled(
 )
 _RESOURCES = _sampled("header-flood", "never-reading-readers", "unfinished-bodies")
 _LIVENESS = _sampled("comma-bodies", "locked-store", "garbage-unread-log", "silent-connections")
+# It reads where the store is from the environment with which the process was started.
+_STARTED_ALONE = ("locked-store",)
 _ALL = (*_MONEY, *_TENANTS, *_RESOURCES, *_LIVENESS)
 
 
 @pytest.fixture(scope="module")
 def result_of() -> Iterator[Callable[[str], Result]]:
     """The result of an attack by its name; it runs once."""
-    with both_sides() as sides:
-        yield functools.cache(lambda name: attack_gateway(_BY_NAME[name], _TIMES, sides))
+    with both_sides() as sides, warm_starts() as warm:
+
+        @functools.cache
+        def result_of(name: str) -> Result:
+            attack = _BY_NAME[name]
+            if name in _STARTED_ALONE:
+                return attack_gateway(attack, _TIMES, sides)
+            started = functools.partial(warm, litellm=attack.anthropic)
+            return attack_gateway(attack, _TIMES, sides, started=started)
+
+        yield result_of
 
 
 @pytest.mark.parametrize("name", _MONEY)

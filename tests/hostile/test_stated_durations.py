@@ -9,16 +9,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bench.gateway.processes import Start
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream, fault_upstream
 from tests.gateway.servers import wait_for
+from tests.warm_start import warm_starts
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,14 +41,22 @@ def upstream() -> Iterator[Upstream]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Callable[[Start], Start]]:
+    with warm_starts() as warm:
+        yield warm
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_the_total_timeout_counts_for_all_cards_together(upstream: Upstream, tmp_path: Path, stream: bool) -> None:
+def test_the_total_timeout_counts_for_all_cards_together(
+    upstream: Upstream, warm: Callable[[Start], Start], tmp_path: Path, stream: bool
+) -> None:
     cards = [
         fault_card(f"hung-{number}", upstream.url, "hangs-before-headers", tags=("hung",), price=number)
         for number in range(1, _CARDS + 1)
     ]
     with (
-        served(route_serve(tmp_path, cards, _SETTINGS)) as (url, _),
+        served(warm(route_serve(tmp_path, cards, _SETTINGS))) as (url, _),
         httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
     ):
         # The first request imports what it needs.

@@ -9,7 +9,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -43,12 +43,14 @@ PAGES = {
     "playground": "Playground",
     "playground?plan=cheap-first": "Playground",
 }
+# How an element would be found is not computed, since no test reads it.
+_CHECKS = {"resultTypes": ["violations"], "selectors": False, "preload": False}
 # The schemes differ in nothing but colours.
-RULES = {
-    "light": {"resultTypes": ["violations"]},
-    "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]},
-}
+RULES = {"light": _CHECKS, "dark": {**_CHECKS, "runOnly": ["color-contrast", "link-in-text-block"]}}
+DESKTOP: sync_api.ViewportSize = {"width": 1280, "height": 720}
+PHONE: sync_api.ViewportSize = {"width": 360, "height": 740}
 
+Scheme = Literal["light", "dark"]
 UNSAVABLE = """() => [...document.querySelectorAll("main table:not(.heat, .u-legend)")]
     .filter((table) => [...table.parentElement.parentElement.querySelectorAll(":scope > .export > button")]
         .map((button) => button.textContent).join() !== "CSV,JSON")
@@ -61,6 +63,13 @@ def browser() -> Iterator[sync_api.Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
+    """One page for all tests: another one would start another process of the browser, for a second of CPU."""
+    with browser.new_context(viewport=DESKTOP, color_scheme="light") as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")
@@ -82,48 +91,69 @@ def empty(shipped: Router, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 class Tab:
-    """A page of the browser, and what went wrong in it."""
+    """The page with a document of its own, and what went wrong in it."""
+
+    documents = itertools.count()
 
     def __init__(self, page: sync_api.Page) -> None:
         self.page, self.problems = page, []
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
+        self._query = f"?document={next(self.documents)}"
+        page.on("pageerror", self._error)
+        page.on("console", self._log)
 
     def open(self, url: str, heading: str) -> None:
-        self.page.goto(url)
+        # Only another query makes another document; what follows # does not.
+        self.page.goto(url.replace("#", f"{self._query}#", 1))
         self.page.get_by_role("heading", level=1, name=heading, exact=True).wait_for(timeout=20_000)
+
+    def leave(self) -> None:
+        self.page.remove_listener("pageerror", self._error)
+        self.page.remove_listener("console", self._log)
+        self.page.emulate_media(color_scheme="light")
+        # Its gateway need not wait for the stream of events.
+        self.page.evaluate("window.stop(), location.origin === 'null' || sessionStorage.clear()")
+
+    def _error(self, error: sync_api.Error) -> None:
+        self.problems.append(str(error))
+
+    def _log(self, message: sync_api.ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
 
 
 @pytest.fixture
-def tab(browser: sync_api.Browser) -> Iterator[Tab]:
-    context = browser.new_context()
-    yield Tab(context.new_page())
-    context.close()
+def tab(page: sync_api.Page) -> Iterator[Tab]:
+    tab = Tab(page)
+    yield tab
+    tab.leave()
+
+
+@pytest.fixture
+def phone(tab: Tab) -> Iterator[Tab]:
+    tab.page.set_viewport_size(PHONE)
+    yield tab
+    tab.page.set_viewport_size(DESKTOP)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_opens_without_an_error_and_is_accessible(
-    browser: sync_api.Browser, local: str, scheme: str
-) -> None:
-    context = browser.new_context(color_scheme=scheme)
-    tab = Tab(context.new_page())
+def test_every_page_opens_without_an_error_and_is_accessible(tab: Tab, local: str, scheme: Scheme) -> None:
+    tab.page.emulate_media(color_scheme=scheme)
+    # All of them are one document, which loads this once.
+    tab.open(f"{local}#/now", "Now")
+    tab.page.evaluate(axe.Axe().axe_script)
     for name, heading in PAGES.items():
         tab.open(f"{local}#/{name}", heading)
         tab.page.wait_for_timeout(300)
-        found = axe.Axe().run(tab.page, options=RULES[scheme]).response["violations"]
+        found = tab.page.evaluate("options => axe.run(options)", RULES[scheme])["violations"]
         serious = {(one["id"], one["help"]) for one in found if one["impact"] in ("serious", "critical")}
         assert (name, serious) == (name, set())
     assert tab.problems == []
-    context.close()
 
 
 @pytest.mark.parametrize("name", [*PAGES])
-def test_no_page_is_wider_than_a_phone(browser: sync_api.Browser, local: str, name: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    tab = Tab(context.new_page())
-    tab.open(f"{local}#/{name}", PAGES[name])
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
-    context.close()
+def test_no_page_is_wider_than_a_phone(phone: Tab, local: str, name: str) -> None:
+    phone.open(f"{local}#/{name}", PAGES[name])
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_a_text_of_a_client_is_shown_and_not_run(tab: Tab, local: str) -> None:
@@ -253,8 +283,7 @@ def test_an_empty_store_says_what_to_do(tab: Tab, empty: str, name: str) -> None
 
 def test_a_gateway_without_records_still_shows_its_cards(tab: Tab, shipped: Router) -> None:
     with served(make_app(make_gateway(shipped))) as url:
-        tab.page.goto(f"{url}/dashboard#/cards")
-        tab.page.get_by_role("heading", level=1, name="Cards", exact=True).wait_for()
+        tab.open(f"{url}/dashboard#/cards", "Cards")
         assert tab.page.locator("main tbody tr").count() > 10
 
 

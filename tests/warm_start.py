@@ -1,0 +1,157 @@
+"""`route` in forks of one process that has imported what a gateway needs, which takes most of the CPU of a start.
+
+A fork is a process of its own, in a session of its own, as if it had been started alone: with the environment, the
+folder and the log of its `Start`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import msgspec
+
+from bench.gateway.processes import Process, Start
+
+ROOT = Path(__file__).parents[1]
+_CLI = str(ROOT / "cli.py")
+
+
+class _Asked(msgspec.Struct):
+    """What a fork needs to know; its log comes as a file."""
+
+    folder: str
+    environment: dict[str, str]
+    arguments: tuple[str, ...]
+    litellm: bool
+
+
+class _Fork:
+    """A process of which another one is the parent, with the methods of Popen that a caller needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        # Its parent waits for it only after the next start, so that the number is still this process.
+        self._ended = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """0 once it has ended, whatever its exit code."""
+        return 0 if select.select([self._ended], [], [], 0)[0] else None
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        if not select.select([self._ended], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("route", timeout)
+        return 0
+
+    def close(self) -> None:
+        """Give the file descriptor back."""
+        os.close(self._ended)
+
+
+@contextlib.contextmanager
+def warm_starts() -> Iterator[Callable[..., Start]]:
+    """Yields a function that lets a `Start` of `cli.py` be launched as a fork; one of another command stays as it is.
+
+    With `litellm=True` that is imported, too, and from then on every fork has it.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, contextlib.ExitStack() as forks:
+        command = (sys.executable, "-m", "tests.warm_start", str(theirs.fileno()))
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with theirs:
+            server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()]
+            )
+
+        def launch(litellm: bool, start: Start, environment: dict[str, str], log: BinaryIO) -> Process:
+            asked = _Asked(str(start.folder), environment, start.command[2:], litellm)
+            socket.send_fds(ours, [msgspec.json.encode(asked)], [log.fileno()])
+            fork = _Fork(int(ours.recv(20)))
+            forks.callback(fork.close)
+            return fork
+
+        def warm(start: Start, *, litellm: bool = False) -> Start:
+            if start.command[:2] != (sys.executable, _CLI):
+                return start
+            return msgspec.structs.replace(start, launch=functools.partial(launch, litellm))
+
+        try:
+            yield warm
+        finally:
+            ours.close()
+            server.wait(60)
+
+
+def _serve(asking: socket.socket) -> None:
+    """Fork as often as is asked for, until nobody can ask."""
+    from router import loading, settings
+    from router.commands import command, serve
+    from router.gateway import shared
+    from router.gateway.server import serve as serving
+
+    command()
+    assert all((loading, serve, serving, shared))
+    while True:
+        content, files, _, _ = socket.recv_fds(asking, 1 << 20, 1)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not content:
+            return
+        asked = msgspec.json.decode(content, type=_Asked)
+        if asked.litellm:
+            settings.prepare_litellm()
+            importlib.import_module("litellm.llms.custom_httpx.http_handler")
+        # A search for garbage would copy what forks share.
+        gc.collect()
+        gc.freeze()
+        if (pid := os.fork()) == 0:
+            asking.close()
+            _run(asked, files[0])
+        os.close(files[0])
+        asking.sendall(str(pid).encode())
+
+
+def _run(asked: _Asked, log: int) -> NoReturn:
+    """Run the command, which ends the process."""
+    from router.commands import main
+
+    code = 1
+    try:
+        os.setsid()
+        for standard in (1, 2):
+            os.dup2(log, standard)
+        os.close(log)
+        os.chdir(asked.folder)
+        os.environ.clear()
+        os.environ.update(asked.environment)
+        sys.argv = [_CLI, *asked.arguments]
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 - where the interpreter would show it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 255)
+
+
+if __name__ == "__main__":
+    # Whoever asks ends it, and not a terminal that signals all processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _serve(socket.socket(fileno=int(sys.argv[1])))
