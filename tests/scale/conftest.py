@@ -1,4 +1,4 @@
-"""A real Ray cluster on this machine, of two workers, for all tests of the session that need one."""
+"""A real Ray cluster on this machine, of two workers, for the tests of this folder that need one."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shadow() -> Iterator[Path]:
     """A folder of modules that Ray's processes find first. Short, because Ray's sockets lie in a folder beside it."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         yield Path(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(shadow: Path) -> Iterator[str]:
-    """The address of the cluster, which ends with the session."""
+    """The address of the cluster, which ends with the last of them."""
     pytest.importorskip("ray")
     for _ in range(_TRIES):
         address = f"127.0.0.1:{_free_port()}"
