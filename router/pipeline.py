@@ -146,15 +146,16 @@ class Router:
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features = self._perceive(request, continues=kept is not None)
-        applied, off = self.with_stages(applied, features)
+        applied, off = self.with_stages(applied, features) if applied.stages_off else (applied, ())
         if self.may_split(applied, plan):
             # Imported here because it compiles long patterns, which most policies have no use for.
             from router.compose.split import split_prompt
 
             if len(parts := split_prompt(request.human_turns[-1])) > 1:
                 features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
-        corrections = self._corrections(applied, features, memory)
-        forecast = corrected(self.forecast_of(features, applied), self.catalog, corrections)
+        corrections, forecast = self._corrections(applied, features, memory), self.forecast_of(features, applied)
+        if corrections is not NO_CORRECTIONS:
+            forecast = corrected(forecast, self.catalog, corrections)
         if draw is not None and (in_prompt.limits or in_prompt.goals):
             draw = Draw(prevented="flags in the prompt narrow the choice")
         request_context = RequestContext(
@@ -204,7 +205,7 @@ class Router:
     def may_split(self, policy: Policy, plan: str | None) -> bool:
         """Whether a plan that the policy or the client names splits prompts, which takes long for a long one."""
         named = policy.plans if plan is None else (plan,)
-        return any(isinstance(self.plans.get(name), Segments) for name in named)
+        return bool(named) and any(isinstance(self.plans.get(name), Segments) for name in named)
 
     def _narrowed(
         self, policy: Policy, decision: Decision, forecast: Forecast, features: Features

@@ -35,6 +35,7 @@ from router.decide.ranking import (
     Ranking,
     Rejections,
     best_of,
+    count_of,
     explain_empty,
 )
 from router.decide.requirements import effective_limits, fails_of, hints, needed_tokens, requirements_of
@@ -100,7 +101,7 @@ def decide(
     results, dropped = effective_limits(
         features, inputs, policy, combined, request_context.unavailable, request_context.hidden, words
     )
-    named = _named_plans(policy, request_context, plans)
+    named = _named_plans(policy, request_context, plans) if policy.plans or request_context.plan is not None else ()
     rows = None
     parts: Mapping[str, Doubles] = {}
     if named:
@@ -117,7 +118,7 @@ def decide(
         if rejected.all():
             trial.admit(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    candidates = len(rejected) - int(np.count_nonzero(rejected))
+    candidates = len(rejected) - count_of(rejected)
     if not candidates:
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
@@ -129,22 +130,22 @@ def decide(
         else Scores(parts, totals_of(parts, forecast, loss_weight(combined.goals)))
     )
     parts, score, ids = scores.parts, scores.totals.score, catalog.ids if rows is None else rows.ids
-    keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
+    keeps = request_context.kept is not None and policy.conversations == "keep" and features.dependence > INDEPENDENT
     current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
     evaluation = _guard_evaluation(policy, inputs, scores.totals, forecast.novelty, current, features.dependence)
     guard, order = NO_GUARD, Order(score, rejected, None, scores.best, candidates)
     pick: Pick = functools.partial(best_of, score)
     if evaluation is not None:
-        missing = "" if current is not None else _missing_default(policy, inputs, rejections)
+        missing = _missing_default(policy, inputs, rejections) if current is None and policy.default else ""
         guard, pick, order = _guarded(evaluation, order, scores, rejected, ids, missing)
     chosen = order.ahead[0]
     canary, exploration = None, None
     if trial is not None:
         found, canary = trial.applied(ids[chosen], order.whole, rejected)
         order = Order.stated(found, score)
-    if policy.exploration is not None and request_context.draw is not None:
+    if request_context.draw is not None and (exploring := policy.exploration) is not None:
         found, exploration = explore(
-            policy.exploration,
+            exploring,
             Asked(request_context.draw, features, request_context.kept, request_context.plan, dropped, canary),
             Scored(order.whole, catalog, ids, score, forecast, combined),
         )
@@ -152,7 +153,16 @@ def decide(
     plan = _plan(catalog, rows, order, score, policy.fallbacks, needed_tokens(features))
     return Decision(
         plan=plan if canary is None else with_predecessor(plan, canary, policy.fallbacks),
-        candidates=Ranking(ids, order, score, parts, forecast, functools.partial(_assumed, rows, parts, inputs)),
+        candidates=Ranking(
+            ids,
+            order,
+            score,
+            parts,
+            forecast,
+            functools.partial(assumptions, inputs, parts)
+            if rows is None
+            else functools.partial(_assumed, rows, parts, inputs),
+        ),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
@@ -240,12 +250,9 @@ def _fallbacks(
     return found or ()
 
 
-def _assumed(
-    rows: PlanRows | None, parts: Mapping[str, Doubles], inputs: DecisionInputs, position: int
-) -> tuple[str, ...]:
-    if rows is not None and position >= len(rows.ids) - len(rows.rows):
-        return rows.assumptions(parts, position)
-    return assumptions(inputs, parts, position)
+def _assumed(rows: PlanRows, parts: Mapping[str, Doubles], inputs: DecisionInputs, position: int) -> tuple[str, ...]:
+    is_plan = position >= len(rows.ids) - len(rows.rows)
+    return rows.assumptions(parts, position) if is_plan else assumptions(inputs, parts, position)
 
 
 def _explain_named(plan: str, rejections: Rejections) -> str:

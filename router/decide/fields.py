@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -35,7 +35,12 @@ _MOST_KEPT = 512
 
 def once(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returns, computed once for a catalogue: it must not depend on a request, and nobody may change it."""
-    return _kept(catalog.derived, key, make)
+    kept = catalog.derived
+    try:
+        found: T = kept[key]
+    except KeyError:
+        found = kept[key] = make()
+    return found
 
 
 def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
@@ -43,10 +48,6 @@ def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     kept = catalog.derived_by_clients
     if len(kept) >= _MOST_KEPT:
         kept.clear()
-    return _kept(kept, key, make)
-
-
-def _kept(kept: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
     try:
         found: T = kept[key]
     except KeyError:

@@ -39,7 +39,7 @@ class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
         return (confidence > self.confidence) & (novelty <= self.novelty)
 
 
-class Comparison(NamedTuple):
+class Comparison(Struct, frozen=True):
     """The best card against the default card, both as positions in the catalogue.
 
     `advantage` is how much lower, so better, the best card's score is; `std` its standard deviation; `confidence` the
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
     confidence: float
 
 
-class GuardEvaluation(NamedTuple):
+class GuardEvaluation(Struct, frozen=True, eq=False):
     """The guard applied to one prompt; arrays have one entry per card.
 
     `score` is the score on this prompt, `uncertainty` its standard deviation, `novelty` the prompt's. `safe_score`
@@ -135,7 +135,7 @@ class Totals(NamedTuple):
     safe_score: Doubles
 
 
-class Scores(NamedTuple):
+class Scores(Struct, frozen=True, eq=False):
     """The parts of scores and their totals; and where they are known, the positions of the first candidates by their
     score, and of the one with the least `safe_score`.
     """
@@ -154,9 +154,10 @@ def scores_of(
     if extension is not None and mistake_usd is not None:
         out = np.empty((5, len(rejected)))
         arrays = forecast.choice_quality, forecast.cost_usd, forecast.mean_quality, forecast.independent_std
-        of_goals = goal_parts(inputs, weights)
-        others = tuple(of_goals.values())
-        found = extension.choose(arrays, others, loss_weight(weights), mistake_usd, rejected, out, AHEAD)
+        of_goals = goal_parts(inputs, weights) if weights else {}
+        found = extension.choose(
+            arrays, tuple(of_goals.values()), loss_weight(weights), mistake_usd, rejected, out, AHEAD
+        )
         if found is not None:
             safest, *best = found
             parts = {LOSS: out[0], COST: out[1], **of_goals}

@@ -64,7 +64,8 @@ def extract_own_lines(request: ChatRequest, allowed: Collection[str]) -> tuple[C
     a flag elsewhere, one that cannot be parsed or is not allowed, and one without any other text in its turn.
     """
     texts = newest_human_texts(request.body)
-    if not texts:
+    # Most turns have no brackets at all.
+    if "[" not in "".join(texts):
         return request, Flags()
     kept = list(texts)
     line, _, rest = kept[0].lstrip().partition("\n")

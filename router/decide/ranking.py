@@ -61,6 +61,11 @@ def best_of(values: Doubles, rejected: Mask) -> int:
     return first_of(values, rejected, 1)[0]
 
 
+def count_of(mask: Mask) -> int:
+    """How many are true, which numpy counts by way of two functions in Python."""
+    return mask.tobytes().count(1)
+
+
 def _sorted(values: Doubles, rejected: Mask) -> Indices:
     candidates = np.flatnonzero(~rejected)
     return candidates[values[candidates].argsort(kind="stable")]
@@ -81,26 +86,21 @@ class Order:
         are the first ones by their score, and `size` how many there are, where that is known.
         """
         self._score, self._rejected, self._first = score, rejected, first
-        self._size = len(rejected) - int(np.count_nonzero(rejected)) if size is None else size
-        self._ahead = None if best is None else self._begun_with(best)
+        self._size = len(rejected) - count_of(rejected) if size is None else size
+        best = first_of(score, rejected, AHEAD) if best is None else best
+        # The first ones.
+        self.ahead = best if first is None or best[0] == first else [first, *[card for card in best if card != first]]
         self._whole: Indices | None = None
 
     @classmethod
     def stated(cls, order: Indices, score: Doubles) -> Order:
         """This order of all candidates."""
-        found = cls(score, np.ones(len(score), dtype=np.bool_))
-        found._size, found._ahead, found._whole = len(order), order[:AHEAD].tolist(), order
+        found = cls(score, np.ones(len(score), dtype=np.bool_), best=order[:AHEAD].tolist(), size=len(order))
+        found._whole = order
         return found
 
     def __len__(self) -> int:
         return self._size
-
-    @property
-    def ahead(self) -> Sequence[int]:
-        """The first ones."""
-        if self._ahead is None:
-            self._ahead = self._begun_with(first_of(self._score, self._rejected, AHEAD))
-        return self._ahead
 
     @property
     def whole(self) -> Indices:
@@ -113,10 +113,6 @@ class Order:
                 is_begun = first is None or order[0] == first
                 self._whole = order if is_begun else np.concatenate([[first], order[order != first]])
         return self._whole
-
-    def _begun_with(self, best: Sequence[int]) -> Sequence[int]:
-        first = self._first
-        return best if first is None or best[0] == first else [first, *[card for card in best if card != first]]
 
 
 class Ranking(Sequence[Candidate]):
@@ -141,8 +137,8 @@ class Ranking(Sequence[Candidate]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return tuple(self._candidate(int(card)) for card in self._order.whole[index])
-        order = self._order.ahead
-        return self._candidate(order[index] if 0 <= index < len(order) else self._order.whole.item(index))
+        ahead = self._order.ahead
+        return self._candidate(ahead[index] if 0 <= index < len(ahead) else self._order.whole.item(index))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -183,8 +179,10 @@ class Rejections(Mapping[str, Rejection]):
         unavailable: Mapping[str, str],
         plans: PlanRows | None = None,
     ) -> None:
-        hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
-        self._rejected = rejected if hidden is None else rejected & ~hidden
+        self._rejected = rejected
+        for result in results:
+            if result.limit is HIDDEN:
+                self._rejected = rejected & ~result.fails
         self._results, self._inputs, self._unavailable = results, inputs, unavailable
         self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids
 

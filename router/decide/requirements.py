@@ -17,11 +17,12 @@ from router.decide.flags import Flags
 from router.decide.limits import Limit, LimitResult, among, evaluate
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, DISPATCHABLE, HIDDEN, MEASURED, TRIED
-from router.types import Features, Forecast, Mask
+from router.types import Features, Mask
 from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 _TEXT = frozenset({"text"})
+_FACTS = "requirements"
 
 
 class Requirement(Struct, frozen=True):
@@ -51,8 +52,6 @@ def needed_tokens(features: Features) -> int:
 
 def word_requirements(features: Features) -> list[Requirement]:
     """The requirements on the words of a card: modalities, then needs."""
-    if not features.needs and features.modalities == _TEXT:
-        return []
     found = [
         Requirement(Limit("modality", "=", modality, f"modality={modality}"))
         for modality in sorted(features.modalities - {"text"})
@@ -68,7 +67,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
     """The requirements on the words of a card, and on its servers: requests that can wait go to those for throughput,
     and the others to the others, where there are some.
     """
-    found = word_requirements(features)
+    found = word_requirements(features) if features.needs or features.modalities != _TEXT else []
     if _catalog_facts(catalog).has_throughput:
         word = "throughput" if is_batch else "interactive"
         found.append(Requirement(Limit("profile", "=", word, f"profile={word}"), is_wanted=True))
@@ -117,7 +116,8 @@ def _new_facts(catalog: Catalog) -> _CatalogFacts:
 
 
 def _catalog_facts(catalog: Catalog) -> _CatalogFacts:
-    return once(catalog, "requirements", functools.partial(_new_facts, catalog))
+    found: _CatalogFacts | None = catalog.derived.get(_FACTS)
+    return once(catalog, _FACTS, functools.partial(_new_facts, catalog)) if found is None else found
 
 
 def _context_for(tokens: int, inputs: DecisionInputs, facts: _CatalogFacts) -> LimitResult:
@@ -144,17 +144,12 @@ def effective_limits(
     `unavailable` now, and that are `hidden` from the client.
     """
     catalog = inputs.catalog
-    results = [
-        *among(
-            catalog,
-            (DISPATCHABLE, catalog.withheld),
-            (TRIED, catalog.untried),
-            (AVAILABLE, unavailable),
-            (HIDDEN, hidden),
-        ),
-        *_evidence(inputs.forecast, policy),
-        *room_results(features, inputs),
-    ]
+    results = room_results(features, inputs)
+    if inputs.forecast.measured is not None and policy.unmeasured != "include":
+        results = [*_evidence(inputs.forecast.measured), *results]
+    if unavailable or hidden or catalog.withheld or catalog.untried:
+        failing = (DISPATCHABLE, catalog.withheld), (TRIED, catalog.untried), (AVAILABLE, unavailable), (HIDDEN, hidden)
+        results = [*among(catalog, *failing), *results]
     # Most requests have neither words nor limits.
     if not words and not flags.limits:
         return results, ()
@@ -166,10 +161,9 @@ def effective_limits(
     return [*results, *wanted], (*relaxed, *unmet)
 
 
-def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
+def _evidence(measured: Mask) -> list[LimitResult]:
     """Cards of which the artifact knows no outcomes are left out, unless it knows those of none."""
-    measured = forecast.measured
-    if policy.unmeasured == "include" or measured is None or not measured.any() or measured.all():
+    if not measured.any() or measured.all():
         return []
     return [LimitResult(MEASURED, ~measured, np.zeros_like(measured))]
 

@@ -101,12 +101,15 @@ class _Compiled:
         """Write the feature vector to `out`; returns the number of word pieces of the newest text, and where it has
         words of the lexicon, minus one and minus the number of the pieces of the others.
         """
-        texts, found = topic.texts, around(topic.texts, context)
+        texts, found = topic.texts, around(topic.texts, None) if context is None else context
         text = texts[0] if len(texts) == 1 else "\n".join(texts)
         facts = texts, topic.weights, text, topic.turns, found.characters, found.turns, found.tools
+        pieces = self._read(*facts, self._encoder.bounded_memo(), out)
+        if isinstance(pieces, int):
+            return pieces
         read = self._read
-        pieces: int = self._encoder.remembering(lambda memo: read(*facts, memo, out))
-        return pieces
+        counted: int = self._encoder.remembering(lambda memo: read(*facts, memo, out), pieces)
+        return counted
 
     def all_that_stand_alone(self, topics: Sequence[_Topic], out: Floats) -> list[int]:
         """Write the feature vectors of topics of one text to `out`; returns the rows of all others, and of those for

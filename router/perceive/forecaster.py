@@ -125,14 +125,16 @@ class Forecaster:
         if self._compiled is None:
             return self.in_numpy(features)
         found = self._compiled(features)
-        quality = Quality(found.quality, found.quality_std, found.independent_std, found.quality)
+        quality, compared = found.quality, found.quality
+        quality_std, independent_std = found.quality_std, found.independent_std
         if self._purposes is not None or self._local or self._traffic is not None:
-            quality = self._with_evidence(quality, features.vector)
+            known = Quality(quality, quality_std, independent_std, compared)
+            quality, quality_std, independent_std, compared = self._with_evidence(known, features.vector)
         return Forecast(
-            quality=quality.quality,
-            compared=quality.compared,
-            quality_std=quality.std,
-            independent_std=quality.independent_std,
+            quality=quality,
+            compared=compared,
+            quality_std=quality_std,
+            independent_std=independent_std,
             mean_quality=self._mean_quality,
             output_tokens=found.output_tokens,
             written_tokens=found.written_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import functools
@@ -47,6 +48,7 @@ from router.gateway.routing.trials.experiments import Experiments, in_arm
 from router.gateway.routing.trials.explorer import Eligibility, Explorer
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer, Reservation
+from router.trials import ExperimentChoice
 from router.types import Api, ComposedPlan, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
 from router.wire.reading.identity import Identity, identity_of
@@ -181,29 +183,42 @@ class Selector:
         policy = _policy(request, target, options)
         named = None if target.plan is None else named_plan(request, target.plan, policy)
         flags = options.added_to(parse_flags(target.flag_text))
-        run = runner(request.is_large)
-        chat, identity = await run(_read, request, options.session, policy.id)
+        reading = request, options.session, policy.id
+        # Awaited only where a thread does it: most requests are read at once.
+        chat, identity = await asyncio.to_thread(_read, *reading) if request.is_large else _read(*reading)
+        key_id = request.key_id
         # A client that names a plan gets that plan.
-        assigned = self._experiments.assigned(request.active, policy, request.key, identity.session)
-        policy, choice = assigned if named is None else (policy, None)
-        last = await self._sessions.find(identity, request.key_id)
+        choice: ExperimentChoice | None = None
+        if named is None and policy.experiment is not None:
+            policy, choice = self._experiments.assigned(request.active, policy, request.key, identity.session)
+        last = await self._sessions.find(identity, key_id)
         kept = None if last is None else last.card
-        elsewhere = self._without_its_state(request, identity, last)
+        elsewhere = self._without_its_state(request, identity, last) if identity.stored.bound else {}
         catalog = request.active.router.catalog
-        canaries = self._canaries.admitted(catalog, identity.session, request.key_id, kept, bound=bool(elsewhere))
+        canaries: tuple[str, ...] = ()
+        if catalog.canaries:
+            canaries = self._canaries.admitted(catalog, identity.session, key_id, kept, bound=bool(elsewhere))
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
-        cooling, load = self._pool.cooling_down(request.key_id), self._load(request, policy, flags)
+        cooling, load = self._pool.cooling_down(key_id), self._load(request, policy, flags)
         # To split a prompt and to score its parts takes much longer than a decision about the whole.
-        run = runner(request.is_large or request.active.router.may_split(policy, named))
+        in_thread = request.is_large or request.active.router.may_split(policy, named)
         decide = functools.partial(
             self._decide, request, chat, flags, policy, named, kept, cooling, elsewhere, load, canaries, options.batch
         )
-        has_budget = request.key is not None and request.key.budget_usd_per_day is not None
-        eligibility = Eligibility(record_id, not options.explore, last is not None or identity.continues, has_budget)
+        reserved: Reservation | None = None
         try:
-            routed, reserved = await self._explorer.explored(
-                policy, eligibility, request.surface.api, catalog, lambda draw: run(decide, draw)
-            )
+            if policy.exploration is None:
+                routed = await asyncio.to_thread(decide, None) if in_thread else decide(None)
+            else:
+                has_budget = request.key is not None and request.key.budget_usd_per_day is not None
+                continues = last is not None or identity.continues
+                routed, reserved = await self._explorer.explored(
+                    policy,
+                    Eligibility(record_id, not options.explore, continues, has_budget),
+                    request.surface.api,
+                    catalog,
+                    functools.partial(runner(in_thread), decide),
+                )
         except (NoCandidateError, PromptFlagError):
             keys = request.active.keys
             if request.key is None or keys.hidden(request.key).issuperset(keys.denied(request.key)):
@@ -284,7 +299,8 @@ class Selector:
             # Where only these cards are left, the pool tries one of them, or says when to ask again.
             with contextlib.suppress(NoCandidateError):
                 return route(_added(self._unavailable_to(request, cooling_down, native=native), refused))
-        unavailable = _added(self._unavailable_to(request, {}, native=native), refused)
+        unavailable = self._unavailable_to(request, {}, native=native)
+        unavailable = _added(unavailable, refused) if refused else unavailable
         try:
             return route(unavailable)
         except NoCandidateError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from router.cards.columns import Columns
 from router.cards.machine.columns import Machines
@@ -29,7 +30,7 @@ class Known(NamedTuple):
     further: Doubles
 
 
-class Forecasts(NamedTuple):
+class Forecasts(Struct, frozen=True, eq=False):
     """Those of `Forecast`, each `(cards,)`, and the novelty of the prompt."""
 
     quality: Doubles
@@ -85,19 +86,18 @@ class CompiledCards:
         """The forecasts for one prompt, without what examples and probes add."""
         out = np.empty((_ROWS, self._padded))
         limit = np.inf if features.output_limit is None else features.output_limit
+        # No tier applies to most prompts.
+        prices = None if features.input_tokens <= self._untiered_tokens else self._prices(features)
         novelty = self._bound.forecast(
-            features.vector, features.input_tokens, limit, features.thinking_scale, self._prices(features), out
+            features.vector, features.input_tokens, limit, features.thinking_scale, prices, out
         )
         found = out if self._padded == self._cards else out[:, : self._cards]
         # An array that is iterated over ends with an exception, which costs as much as all of its rows.
-        rows: list[Doubles] = [found[row] for row in range(_ROWS)]
-        return Forecasts._make((*rows, novelty))
+        return Forecasts(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7], novelty)
 
     def _prices(self, features: Features) -> Doubles | None:
         """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""
         columns = self._columns
-        if features.input_tokens <= self._untiered_tokens:
-            return None
         prices = columns.prices_usd_per_mtok(features.input_tokens)
         if prices[0] is columns.input_price_usd_per_mtok:
             return None

@@ -164,12 +164,14 @@ class StaticEncoder:
         ids: list[int] = self._ids(text).tolist()
         return ids
 
-    def remembering(self, read: Callable[[dict[str, bytes]], _Read | list[str]]) -> _Read:
+    def remembering(self, read: Callable[[dict[str, bytes]], _Read | list[str]], words: Sequence[str] = ()) -> _Read:
         """What `read` returns for the pieces of the words that the kernel cannot read by itself: where it returns a
-        list of words, these are added first.
+        list of words, these are added first, after `words`.
         """
         # One memo for all of them: if it were emptied meanwhile, a long conversation would never be read.
-        memo = self._bounded_memo()
+        memo = self.bounded_memo()
+        if words:
+            self._memorise(words, memo)
         while isinstance(found := read(memo), list):
             self._memorise(found, memo)
         return found
@@ -187,11 +189,11 @@ class StaticEncoder:
                 try:
                     ids = _joined(self._memo, words)
                 except KeyError:
-                    ids = _joined(self._memorise(words, self._bounded_memo()), words)
+                    ids = _joined(self._memorise(words, self.bounded_memo()), words)
             self._last = text, ids
         return ids
 
-    def _bounded_memo(self) -> dict[str, bytes]:
+    def bounded_memo(self) -> dict[str, bytes]:
         """The memo, emptied where it has become too large; one prompt may add to it beyond the bound."""
         if self._memo_characters > _MEMO_CHARACTERS:
             self._memo, self._memo_characters = {}, 0

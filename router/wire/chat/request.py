@@ -59,20 +59,22 @@ class ChatRequest(Struct, frozen=True, dict=True):
             turns.append(turn)
             modalities.update(seen)
         needs = needs_of(body)
-        if all(map(_is_blank, [turn.text for turn in turns])) and modalities == {"text"} and "files" not in needs:
+        human, characters = _human_turns(turns), _characters(turns)
+        # Where the user wrote something, not all turns are blank.
+        if all(map(_is_blank, human)) and len(modalities) == 1 and "files" not in needs:
             raise CallerError("the prompt is empty")
         request = cls(
             turns=tuple(turns),
-            modalities=frozenset(modalities),
+            modalities=_TEXT if len(modalities) == 1 else frozenset(modalities),
             needs=needs,
-            output_limit=_output_limit(body),
-            tool_characters=_tool_characters(body),
+            output_limit=None if _LIMITS.isdisjoint(body) else _output_limit(body),
+            tool_characters=0 if _TOOLS.isdisjoint(body) else _tool_characters(body),
             body=body,
             chat_body=body,
         )
         # Every stage reads these: so only parsing takes longer for a longer conversation. To set what is cached is
         # several times faster than to ask for it.
-        vars(request).update(human_turns=_human_turns(turns), characters=_characters(turns))
+        vars(request).update(human_turns=human, characters=characters)
         return request
 
     @functools.cached_property
@@ -114,6 +116,9 @@ def wants_stream_usage(body: Mapping[str, Any]) -> bool:
 
 
 _MAX_OUTPUT = 1_000_000_000
+_TEXT = frozenset({"text"})
+_LIMITS = frozenset({"max_completion_tokens", "max_tokens"})
+_TOOLS = frozenset({"functions", "tools"})
 
 
 def _read_message(message: Any, position: int) -> tuple[Turn, Collection[str]]:

@@ -68,16 +68,16 @@ def may_be_refused(chat_body: Mapping[str, Any]) -> bool:
     if isinstance(stop, list) and len(stop) > _MAX_USUAL_STOPS:
         return True
     rare = _RARE_FIELDS.intersection(chat_body)
-    if any(chat_body[name] not in (None, *FIELDS[name].defaults) for name in rare):
+    if rare and any(chat_body[name] not in (None, *FIELDS[name].defaults) for name in rare):
         return True
     messages = chat_body.get("messages")
-    parts = [
-        part
-        for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, OBJECT) and isinstance(message.get("content"), list)
-        for part in message["content"]
-    ]
-    return any(isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS for part in parts)
+    for message in messages if isinstance(messages, list) else ():
+        parts = message.get("content") if isinstance(message, OBJECT) else None
+        if isinstance(parts, list) and any(
+            isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS for part in parts
+        ):
+            return True
+    return False
 
 
 def refusal(chat_body: Mapping[str, Any], dialect: Dialect) -> str | None:

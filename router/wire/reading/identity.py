@@ -108,7 +108,9 @@ def identity_of(body: Mapping[str, Any], headers: Mapping[str, str], session: st
         said = hashed("said", session)
         return Identity(said, (said,), stored, continues=True)
     head, has_more = _head(body)
-    kind, name = next(_ids(body, headers), ("", ""))
+    # Most requests have no id.
+    is_unnamed = _NAMING_FIELDS.isdisjoint(body) and _HEADER_NAMES.isdisjoint(headers)
+    kind, name = ("", "") if is_unnamed else next(_ids(body, headers), ("", ""))
     if not name:
         return Identity(head, (head,), stored, has_more or bool(stored.names))
     own = hashed(kind, name)
@@ -159,6 +161,7 @@ _READERS: tuple[tuple[str, _Reader], ...] = (
     ("conversation", _conversation),
 )
 _READ_FIELDS = frozenset({"conversation", "metadata", "previous_response_id", "prompt_cache_key"})
+_NAMING_FIELDS = _READ_FIELDS | _FIRST_FIELDS
 _OF_THE_SERVER = frozenset({"response", "conversation"})
 """The kinds of ids that a server gives, which need no comparison of beginnings."""
 
