@@ -15,7 +15,6 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
-from router.dispatch.bounds.deadlines import Deadlines, deadlines_of
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.call import Call
@@ -60,9 +59,9 @@ class Relay:
         self._rejects_include_usage: set[str | None] = set()
 
     @functools.cached_property
-    def _deadlines(self) -> Deadlines:
-        # To ask for the loop costs a system call.
-        return deadlines_of(asyncio.get_running_loop())
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        # To ask for it costs a system call.
+        return asyncio.get_running_loop()
 
     async def send(self, card: Card, call: Call, path: str = "") -> UpstreamResponse:
         """One attempt, at the endpoint of the call's protocol or at `path`.
@@ -79,7 +78,7 @@ class Relay:
         # What arrives of a whole answer is charged where the call fails.
         arrived: list[bytes] = []
         try:
-            with TimeLimit(call.answer_limit_s(self.timeouts), self._deadlines):
+            with TimeLimit(call.answer_limit_s(self.timeouts), self._loop):
                 response = await self._send(card, call, protocol, path, arrived, include_usage=include_usage)
                 if reports_usage and not call.wants_usage and _rejects_stream_options(response):
                     response = await self._send(card, call, protocol, path, arrived, include_usage=False)
@@ -99,7 +98,7 @@ class Relay:
         Raises UpstreamError where there is no valid HTTP response.
         """
         try:
-            with TimeLimit(call.answer_limit_s(self.timeouts), self._deadlines):
+            with TimeLimit(call.answer_limit_s(self.timeouts), self._loop):
                 return await self._forward(card, call, raw)
         except (UpstreamError, OSError, ValueError) as error:
             raise _failure(card, error) from None
@@ -220,8 +219,7 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
         for field in _NEVER_FORWARDED:
             forwarded.pop(field, None)
     metadata = forwarded.get("metadata")
-    # Nearly always there is none, and to ask what kind of mapping it is takes a while.
-    if metadata is not None and isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
+    if isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
         others = {key: value for key, value in metadata.items() if key != _FLAGS_METADATA}
         forwarded["metadata"] = others
         if not others:

@@ -27,25 +27,27 @@ class CancelOnDisconnect:
     def __init__(self, connection: ClientConnection, ends_s: float | None = None) -> None:
         self._connection, self._ends_s = connection, ends_s
         self._timer: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
         self._cancels = self._cancelled_before = 0
         self._cause: Exception | None = None
         self.has_left = False
 
     def __enter__(self) -> CancelOnDisconnect:
-        self._task = asyncio.current_task(self._connection.loop)
+        loop = self._connection.loop
+        self._task = asyncio.current_task(loop)
         assert self._task is not None
         self._cancelled_before = self._task.cancelling()
         self._connection.on_departure(self._leave)
         if self._ends_s is not None:
-            self._connection.deadlines.begin(self, self._ends_s + GRACE_S)
+            self._end = loop.call_at(self._ends_s + GRACE_S, self._expire)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._ends_s is not None:
-            self._connection.deadlines.end(self)
+        if self._end is not None:
+            self._end.cancel()
         if self._cause is None:
             return
         assert self._task is not None
@@ -68,8 +70,7 @@ class CancelOnDisconnect:
         else:
             self._cancel(ClientDisconnect())
 
-    def expire(self) -> None:
-        """See `Deadlines`."""
+    def _expire(self) -> None:
         self._cancel(too_late())
 
     def _cancel(self, cause: Exception) -> None:

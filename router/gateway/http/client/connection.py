@@ -11,7 +11,6 @@ from types import TracebackType
 
 from starlette.requests import ClientDisconnect
 
-from router.dispatch.bounds.deadlines import deadlines_of
 from router.errors import UpstreamError
 
 # Calls to upstreams end at the deadline itself, name the upstream that was late, and count what had arrived of its
@@ -52,14 +51,13 @@ class ClientConnection:
     """The connection to one client, which may carry several requests, one after another, on `transport`.
 
     `key_id` is the API key of the last request on it that had a valid one; empty if there was none. `read_on` has the
-    server read from it, without which no departure is noticed. `loop`, whose time limits are `deadlines`, is kept for
-    its requests, since asyncio makes a system call each time that it is asked for the running one.
+    server read from it, without which no departure is noticed. `loop` is kept for its requests, since asyncio makes a
+    system call each time that it is asked for the running one.
     """
 
     def __init__(self, transport: asyncio.Transport, read_on: Callable[[], None]) -> None:
         self.transport, self._read_on = transport, read_on
         self.loop = asyncio.get_running_loop()
-        self.deadlines = deadlines_of(self.loop)
         self._on_departure: Callable[[], None] | None = None
         self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
