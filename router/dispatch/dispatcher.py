@@ -308,7 +308,8 @@ class Dispatcher:
         started_s, deployment = time.monotonic(), slot.deployment
 
         def record(status: int | None, fault: str | None = None, delivered: int = 0) -> None:
-            elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
+            # As `round` would, in a fraction of its time.
+            elapsed_ms = ((time.monotonic() - started_s) * 1e6 + 0.5) // 1 / 1e3
             attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault, delivered))
 
         try:

@@ -18,6 +18,9 @@ _FIELD_BYTES = 4
 _STATUS_LINE_BYTES = 16
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FOLD = re.compile(rb"\n[ \t]")
+_TOO_LARGE = "the head of the answer is too large"
+# So much is searched for folds twice, by a faster search that does not know where the head ends.
+_SHORT_BYTES = 4096
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
@@ -111,7 +114,9 @@ class AnswerParser:
         """The parser's callback: a head begins."""
         self._has_heard = self._has_begun = True
         # However short, each of many heads of 1xx counts.
-        self._count(_STATUS_LINE_BYTES)
+        self._head_bytes += _STATUS_LINE_BYTES
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ProtocolError(_TOO_LARGE)
         if self.is_complete:
             self._is_unasked()
 
@@ -119,7 +124,9 @@ class AnswerParser:
         """The parser's callback: a field of a head, or of the trailers."""
         self._has_heard = True
         self._fields += 1
-        self._count(len(name) + len(value) + _FIELD_BYTES)
+        self._head_bytes += len(name) + len(value) + _FIELD_BYTES
+        if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
+            raise ProtocolError(_TOO_LARGE)
         if self.head is not None:
             return
         key = name.decode("ascii").lower()
@@ -172,19 +179,15 @@ class AnswerParser:
 
     def _refuse_folds(self, data: bytes) -> None:
         seen = self._tail + data if self._tail else data
-        end = _END_OF_HEAD.search(seen)
-        if _FOLD.search(seen if end is None else seen[: end.end()]):
-            self.can_go_on = False
-            raise ProtocolError("a header of the answer is folded")
+        if len(seen) > _SHORT_BYTES or b"\n " in seen or b"\n\t" in seen:
+            end = _END_OF_HEAD.search(seen)
+            if _FOLD.search(seen if end is None else seen[: end.end()]):
+                self.can_go_on = False
+                raise ProtocolError("a header of the answer is folded")
         self._tail = seen[-2:]
 
     def _is_unasked(self) -> None:
         self.has_extra, self.can_go_on = True, False
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
-            raise ProtocolError("the head of the answer is too large")
 
 
 def _is_chunked(transfer_encoding: str) -> bool:

@@ -60,9 +60,11 @@ class Visitors(Struct, frozen=True):
         # A request without a Host does not come from a browser; some load balancers send such health checks.
         host, origin = headers.get("host"), headers.get("origin")
         host_is_known = host is None or _is_loopback(f"http://{host}") or _matches(self.hosts, _host_of(host))
+        if origin is None:
+            return host_is_known
         # `*` is for gateways with keys: without them, every page that a user of this machine visits could use it.
         named = tuple(pattern for pattern in self.origins if pattern != _ALL)
-        return host_is_known and (origin is None or _is_loopback(origin) or _matches(named, origin))
+        return host_is_known and (_is_loopback(origin) or _matches(named, origin))
 
     def cors_headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
         """The headers that let the page of this origin read a response; none where it is not allowed."""

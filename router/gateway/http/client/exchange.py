@@ -361,9 +361,12 @@ def exchange_of(scope: Scope) -> Exchange:
 
 def _lines(headers: Mapping[str, str]) -> bytes:
     """The headers as they are sent, without those of an upstream whose value no header may have."""
-    if _CONTROL.search("".join(headers.values())):
+    values = "".join(headers.values())
+    if not values.isprintable() and _CONTROL.search(values):
         headers = {name: value for name, value in headers.items() if not _CONTROL.search(value)}
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1", "replace")
+    # Without a loop of its own for each header.
+    lines = "\r\n".join(map(": ".join, headers.items()))
+    return f"{lines}\r\n".encode("latin-1", "replace") if lines else b""
 
 
 def _checked_lines(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, Mapping[bytes, bytes]]:

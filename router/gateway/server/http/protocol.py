@@ -126,7 +126,7 @@ class HttpProtocol(RequestReader):
         self.flow.resume_writing()
         self._shared.moving(self)
         if self._has_rest and not self.transport.is_closing():
-            self._wait()
+            self._wait(self.loop.time())
 
     # What Connections needs
 
@@ -261,16 +261,17 @@ class HttpProtocol(RequestReader):
             is_begun = self.in_head and self.head_has_begun
             is_unread = self.newest is not None and self.newest.more_body
             wait_s = _UNREAD_S if is_unread else limits.head_s if is_begun else limits.idle_s
-            self.deadline = self.loop.time() + wait_s
-            self._wait()
+            now_s = self.loop.time()
+            self.deadline = now_s + wait_s
+            self._wait(now_s)
             if self._has_rest:
                 self.loop.call_at(self.deadline, self._end_rest)
 
-    def _wait(self) -> None:
+    def _wait(self, now_s: float) -> None:
         """Wait for the next request; a response that has not left yet is not cut off for the sake of others."""
         self._has_rest = self.connection.holds_rest
         if not self._has_rest:
-            self._shared.idle(self, self.loop.time())
+            self._shared.idle(self, now_s)
 
     def _end_rest(self) -> None:
         if self._has_rest and self.deadline <= self.loop.time():
