@@ -55,7 +55,7 @@ def python_of(name: str) -> Path:
         packages = Path(sysconfig.get_path("platlib", "venv", schemes))
         to_install = [pin for pin in _pins(requirements) if not _link(pin, packages)]
         # This environment's pip installs into it, which is sooner done than to install another pip.
-        pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
         # Most of the modules are never imported, so none is compiled ahead.
         options = ["--quiet", "--no-deps", "--no-compile"]
         install([*pip, "install", *options, *map(str, to_install)], folder)
