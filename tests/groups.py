@@ -26,7 +26,7 @@ LONGEST = (
     "bench/test_compose.py",
     "gateway/config/test_reload.py",
     "gateway/server/test_serve.py",
-    "clients/test_docs.py",
+    "client pages",
     "distil",
     "faults/test_slow_readers.py",
     "suites",

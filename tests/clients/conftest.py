@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from router.cards import Card
+from tests.clients.docs_pages import ADDRESS, page_blocks
+from tests.clients.page_programs import outputs_of, written_in
 from tests.clients.upstream import Upstream, upstream_server
 from tests.gateway.servers import Upstream as ScriptedUpstream
 from tests.gateway.servers import gateway_server, make_card
@@ -89,6 +91,18 @@ def gateway(servers: tuple[Upstream, str]) -> str:
 def base_url(gateway: str) -> str:
     """The gateway's URL for OpenAI's clients, with /v1."""
     return f"{gateway}/v1"
+
+
+@pytest.fixture(scope="session")
+def outputs(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The output of each page's Python, by the page's name, and of `litellm_client`.
+
+    One process runs them all, since importing these libraries takes seconds; it is not the process of the gateway,
+    which uses litellm too, and the two must not share clients and settings.
+    """
+    programs = {page.stem: "\n".join(page_blocks(page, "python")) for page in written_in("python")}
+    client = f"from tests.clients.litellm_client import main\nprint(main({ADDRESS!r}, {CLIENT_KEY!r}))"
+    return outputs_of(programs | {"litellm_client": client}, gateway, tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture

@@ -1,14 +1,9 @@
-"""A program that uses litellm as a client: `litellm_client.py URL KEY` prints the results as JSON.
-
-It runs in a separate process, as it does for a user: the gateway under test uses litellm too, and the two must not
-share clients and settings.
-"""
+"""A program that uses litellm as a client."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 import litellm
@@ -25,7 +20,8 @@ async def asynchronous_results(connection: dict[str, Any]) -> dict[str, Any]:
     return {"completion": completion.choices[0].message.content, "stream": streamed}
 
 
-def main(url: str, key: str) -> dict[str, Any]:
+def main(url: str, key: str) -> str:
+    """The results as JSON."""
     connection = {"api_base": f"{url}/v1", "api_key": key}
     chat = {"model": "openai/gpt-5.4", **connection}
     completion = litellm.completion(**chat, messages=HI)
@@ -46,7 +42,7 @@ def main(url: str, key: str) -> dict[str, Any]:
         error = None
     except litellm.NotFoundError as raised:
         error = type(raised).__name__
-    return {
+    results = {
         "completion": completion.choices[0].message.content,
         "completion_tokens": completion.usage.completion_tokens,
         "auto": litellm.completion(model="openai/auto", messages=HI, **connection).model,
@@ -58,7 +54,4 @@ def main(url: str, key: str) -> dict[str, Any]:
         "message": litellm.completion(**anthropic, messages=HI).choices[0].message.content,
         "error": error,
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))
+    return json.dumps(results)

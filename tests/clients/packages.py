@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
 import shutil
 import sys
+import sysconfig
 import venv
+from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.clients.cache import cached_folder, install
 
@@ -38,19 +43,63 @@ def npm_packages(name: str) -> Path:
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of an environment with `python/<name>.txt`. Its packages have no part in this project's own."""
+    """The interpreter of an environment with `python/<name>.txt`. It does not see the packages of this one.
+
+    Files that this environment has in the same versions are linked, which takes a fraction of what pip needs.
+    """
     requirements = PYTHON / f"{name}.txt"
 
     def make(folder: Path) -> None:
-        # This environment's pip installs into it, which is sooner done than to install another pip.
         venv.create(folder)
-        pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+        schemes = {"base": str(folder), "platbase": str(folder)}
+        packages = Path(sysconfig.get_path("platlib", "venv", schemes))
+        to_install = [pin for pin in _pins(requirements) if not _link(pin, packages)]
+        # This environment's pip installs into it, which is sooner done than to install another pip.
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
         # Most of the modules are never imported, so none is compiled ahead.
         options = ["--quiet", "--no-deps", "--no-compile"]
-        install([*pip, "install", *options, "--requirement", requirements], folder)
+        install([*pip, "install", *options, *map(str, to_install)], folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return cached_folder(f"{name}-py{version}", [requirements], make) / "bin" / "python"
+
+
+def _pins(requirements: Path) -> Iterator[Requirement]:
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            yield Requirement(line)
+
+
+def _link(pin: Requirement, packages: Path) -> bool:
+    """Link the modules of this version into the folder `packages`, as far as this environment has it.
+
+    Commands and other files outside the folder of packages are left out.
+    """
+    try:
+        installed = importlib.metadata.distribution(pin.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    # That of another source than a registry may have another content.
+    if installed.version not in pin.specifier or installed.read_text("direct_url.json") or not installed.files:
+        return False
+    for file in installed.files:
+        if ".." not in file.parts:
+            source = Path(str(installed.locate_file(file)))
+            _link_file(source, packages / file)
+            if file.suffix == ".py":
+                # What this environment has compiled need not be compiled again.
+                _link_file(Path(cache_from_source(str(source))), Path(cache_from_source(str(packages / file))))
+    return True
+
+
+def _link_file(source: Path, target: Path) -> None:
+    """Link a file, or copy it to another file system, unless there is none."""
+    if source.is_file() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
 
 
 def pinned_version(name: str) -> str:

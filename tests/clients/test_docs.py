@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +12,17 @@ import anthropic
 import openai
 import pytest
 
-from tests.clients.docs_pages import ADDRESS, FOLDER, PAGES, exports, page_blocks
-from tests.clients.packages import NEEDS_NODE, PYTHON, npm_packages
+from tests.clients.docs_pages import FOLDER, PAGES, exports, page_blocks
+from tests.clients.packages import NEEDS_NODE, npm_packages
+from tests.clients.page_programs import run, written_in
 from tests.clients.upstream import Upstream
 
-# Runs the pages given as JSON, and prints the output of each as JSON.
-_RUN_ALL = """
-import contextlib, io, json, sys, traceback
-
-outputs = {}
-for page, code in json.loads(sys.argv[1]).items():
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        try:
-            exec(compile(code, page, "exec"), {"__name__": "__main__"})
-        except Exception:
-            print(traceback.format_exc())
-    outputs[page] = output.getvalue()
-print(json.dumps(outputs))
-"""
-
-
-def written_in(language: str) -> list[Path]:
-    """The pages with code in this language, except those that have an environment of their own."""
-    return [page for page in PAGES if page_blocks(page, language) and not (PYTHON / f"{page.stem}.txt").exists()]
+# With the other tests of the process that runs the pages.
+pytestmark = pytest.mark.xdist_group("client pages")
 
 
 def pages_with(language: str) -> list[object]:
     return [pytest.param(page, id=page.stem) for page in written_in(language)]
-
-
-def run(gateway: str, program: list[str], code: str, folder: Path) -> str:
-    """The output of the program, run without the keys and addresses of this process's environment."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ANTHROPIC_"))}
-    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "no_proxy": "*"}
-    code = code.replace(ADDRESS, gateway)
-    completed = subprocess.run(
-        [*program, code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert completed.returncode == 0, completed.stderr
-    return completed.stdout
 
 
 def questions_in(code: str) -> list[str]:
@@ -61,15 +30,6 @@ def questions_in(code: str) -> list[str]:
     questions = re.findall(r"What is the capital of \w+\?|Tell me about Oslo\.", code)
     assert questions
     return questions
-
-
-@pytest.fixture(scope="module")
-def outputs(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The output of each page's Python. One process runs all pages, since importing these libraries takes seconds."""
-    pages = {page.stem: "\n".join(page_blocks(page, "python")) for page in written_in("python")}
-    output = run(gateway, [sys.executable, "-c", _RUN_ALL], json.dumps(pages), tmp_path_factory.mktemp("pages"))
-    parsed_outputs: dict[str, str] = json.loads(output.splitlines()[-1])
-    return parsed_outputs
 
 
 @pytest.mark.slow

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clients.conftest import CLIENT_KEY
-
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
+# With the other tests of the process that runs it.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("client pages")]
 
 
-@pytest.fixture(scope="module")
-def results(gateway: str) -> dict[str, Any]:
-    program = ["-m", "tests.clients.litellm_client", gateway, CLIENT_KEY]
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    completed = subprocess.run([sys.executable, *program], cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert completed.returncode == 0, completed.stderr.decode()
-    parsed: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+@pytest.fixture
+def results(outputs: dict[str, str]) -> dict[str, Any]:
+    output = outputs["litellm_client"]
+    assert "Traceback" not in output, output
+    parsed: dict[str, Any] = json.loads(output.splitlines()[-1])
     return parsed
 
 
