@@ -4,12 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from router.dispatch.bounds.timeouts import Timeouts
     from router.dispatch.call import Affinity, Call
     from router.dispatch.dispatcher import Dispatcher, DispatchSettings
     from router.dispatch.health import Cooldown
     from router.dispatch.pool.queue import QueueLimits
     from router.dispatch.response import UpstreamResponse
-    from router.dispatch.stream import EventStream, Timeouts
+    from router.dispatch.stream import EventStream
 
 __all__ = [
     "Affinity",
@@ -33,7 +34,7 @@ _HOMES = {
     "Dispatcher": "dispatcher",
     "EventStream": "stream",
     "QueueLimits": "pool.queue",
-    "Timeouts": "stream",
+    "Timeouts": "bounds.timeouts",
     "UpstreamResponse": "response",
 }
 

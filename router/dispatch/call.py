@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.facts import server_facts_of
-from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.types import Api
 from router.wire import CONVERSIONS, wants_stream_usage, without_foreign_thinking, without_sealed_reasoning

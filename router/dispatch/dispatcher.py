@@ -13,6 +13,7 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import Paid, RetryBudget, RetryLimits
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
 from router.dispatch.facts import server_facts_of
@@ -27,7 +28,7 @@ from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.providers import uses_litellm
 from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
-from router.dispatch.stream import Events, Timeouts
+from router.dispatch.stream import Events
 from router.dispatch.upstreams import Upstreams
 from router.errors import BusyError, FieldError, UpstreamError, without_frames
 from router.types import Attempt

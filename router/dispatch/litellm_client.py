@@ -24,6 +24,7 @@ from router.cards.schema import Card
 from router.dispatch.bodies.arrival import ARRIVED, Arrived, Chunks
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.bodies.redaction import one_line, redacted
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.connection.fetching import with_media
@@ -31,7 +32,7 @@ from router.dispatch.connection.litellm_clients import close_clients, forget_cli
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
-from router.dispatch.stream import EventStream, Source, Timeouts
+from router.dispatch.stream import EventStream, Source
 from router.errors import FieldError, UpstreamError
 from router.formats.json import json_bytes
 from router.wire.dialect import Dialect

@@ -17,6 +17,7 @@ from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.bounds.time_limit import TimeLimit
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import endpoint, extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
@@ -26,7 +27,7 @@ from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
-from router.dispatch.stream import EventStream, Source, Take, Timeouts
+from router.dispatch.stream import EventStream, Source, Take
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
 from router.wire.protocols import PROTOCOLS, WireProtocol
@@ -290,10 +291,13 @@ def _source(card: Card, key: str | None, body: BodyReader, response: Answer) -> 
     async def close() -> None:
         response.close()
 
+    def read_now() -> bytes | None:
+        return body.take_head() or (response.read_now() if body.is_plain else None)
+
     def offer_to(take: Take | None) -> None:
         response.offer_to(take if body.is_plain else None)
 
-    return Source(card.id, read, close, redacting(card, key), offer_to=offer_to)
+    return Source(card.id, read, close, redacting(card, key), offer_to=offer_to, read_now=read_now)
 
 
 def _undecodable(card: Card, error: CodingError) -> UpstreamError:

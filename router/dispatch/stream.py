@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from router.dispatch.bounds.time_limit import TimeLimit
+from router.dispatch.bounds.timeouts import Timeouts
 from router.errors import UpstreamError, without_frames
-from router.formats.quantities import Seconds
 from router.types import Usage
 from router.wire.errors import Fault, ReportedError, fault_in_event
 from router.wire.protocols import WireProtocol
 from router.wire.sse import DONE, Event, EventSplitter, end_of_event, read_event
+from router.wire.streams.plain_events import usage_message
 from router.wire.streams.text_events import TextEvents
 from router.wire.usage import Delivered, may_report, usage_in
 
@@ -25,38 +26,8 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
 # An upstream that had less than this part of the time for its next chunk has not failed where the time is over.
 _FAIR_SHARE = 4
-
 Take = Callable[[bytes], bool]
 """Takes a piece of whole events. False where it cannot now; then nothing has happened."""
-
-
-class Timeouts(
-    Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    rename={
-        "connect_s": "connect",
-        "first_token_s": "first_token",
-        "idle_s": "idle",
-        "total_s": "total",
-        "send_s": "send",
-    },
-):
-    """Time limits: of an upstream call to connect, to the first content, and between two chunks of a stream; of the
-    whole exchange with all its calls and waiting; and for a client to take the next part of its answer.
-    """
-
-    # Factories, because msgspec cannot write a quantity's default into a JSON Schema.
-    connect_s: Seconds = msgspec.field(default_factory=lambda: Seconds(5))
-    first_token_s: Seconds = msgspec.field(default_factory=lambda: Seconds(60))
-    idle_s: Seconds = msgspec.field(default_factory=lambda: Seconds(120))
-    total_s: Seconds = msgspec.field(default_factory=lambda: Seconds(600))
-    send_s: Seconds = msgspec.field(default_factory=lambda: Seconds(60))
-
-    def within(self, first_s: float, left_s: float) -> Timeouts:
-        """These limits for a call that has `first_s` seconds to its first content, and `left_s` in all."""
-        first_s, left_s = min(self.first_token_s, max(first_s, 0.0)), min(self.total_s, max(left_s, 0.0))
-        return msgspec.structs.replace(self, first_token_s=Seconds(first_s), total_s=Seconds(left_s))
 
 
 class Source(Struct, frozen=True, eq=False):
@@ -66,7 +37,7 @@ class Source(Struct, frozen=True, eq=False):
     `redact` removes the gateway's secrets from the upstream's error messages. `arrived` estimates the tokens of the
     answer that have arrived in all, also of what `read` has not returned, where that is counted. `offer_to`, where
     bytes can be had as soon as they arrive, has what arrives while a `read` waits offered to a callback first, or to
-    none.
+    none. `read_now` returns what `read` would, and None where that would wait, or fail.
     """
 
     card: str
@@ -75,6 +46,7 @@ class Source(Struct, frozen=True, eq=False):
     redact: Callable[[str], str] = str
     arrived: Callable[[], int] = int
     offer_to: Callable[[Take | None], object] | None = None
+    read_now: Callable[[], bytes | None] = lambda: None
 
 
 class Events(Protocol):
@@ -236,7 +208,8 @@ class EventStream:
         """End the call. The connection of a complete stream is read to its end, if that comes soon, and kept open."""
         self.offer_to(None)
         try:
-            if self.complete:
+            # Mostly all has arrived, and nothing has to be waited for.
+            if self.complete and self._source.read_now() != b"":
                 with contextlib.suppress(UpstreamError, TimeoutError), TimeLimit(_DRAIN_S):
                     while await self._source.read():
                         pass
@@ -251,12 +224,13 @@ class EventStream:
 
     async def _next_events(self, deadline_s: float) -> bytes:
         """The next whole events, which may be none."""
-        started_s = time.monotonic()
-        while True:
+        # What has arrived already needs no time limit.
+        chunk = self._source.read_now()
+        started_s = 0.0 if chunk is not None else time.monotonic()
+        while chunk is None:
             try:
                 with TimeLimit(deadline_s - time.monotonic()):
                     chunk = await self._source.read()
-                break
             except TimeoutError:
                 if self._passed_s > started_s:
                     # The time is that of a chunk which arrived meanwhile, and was passed on.
@@ -318,6 +292,12 @@ class EventStream:
                     self.delivered.add_texts(texts)
                 if at == len(events):
                     break
+            if (found := self._plain(events, at)) is not None:
+                if found.lastgroup == "usage" and not self._keep_usage:
+                    kept.append(events[kept_to:at])
+                    kept_to = found.end()
+                at = found.end()
+                continue
             end = end_of_event(events, at, has_cr=has_cr)
             raw = events[at:end]
             self.delivered.add(raw)
@@ -332,10 +312,7 @@ class EventStream:
                     break
                 self._done = self.protocol.is_closing(event)
             if event.value is not None:
-                usage = usage_in(event.value, self.usage)
-                if usage is not None and usage is not self.usage and usage.output_tokens:
-                    self.delivered.is_reported()
-                self.usage = usage
+                self._take_usage(event.value)
                 if not self._keep_usage and _reports_only_usage(event.value):
                     kept.append(events[kept_to:at])
                     kept_to = end
@@ -344,6 +321,45 @@ class EventStream:
             at = end
         kept.append(events[kept_to:at])
         return b"".join(kept)
+
+    def _plain(self, events: bytes, at: int) -> re.Match[bytes] | None:
+        """The event at `at` where its bytes alone said what it means, which then has been done; None where it has to be
+        decoded. Only quicker than that.
+        """
+        plain = self.protocol.plain
+        if plain is None or self._decode or self._done:
+            return None
+        if not self._has_content:
+            found = plain.begins.match(events, at)
+            if found is None:
+                return None
+            start, end = found.span("text")
+            self.delivered.add_texts([events[start:end]])
+            self._progress.begin_first()
+            if end > start:
+                self._has_content = True
+                self._text_events.know(events[at:start], events[end : found.end()])
+            return found
+        found = plain.ends.match(events, at)
+        if found is None:
+            return None
+        match found.lastgroup:
+            case "finish":
+                self.delivered.add(found[0])
+                self._progress.finish_first()
+            case "usage":
+                self._take_usage(usage_message(found))
+            case _:
+                if not self._progress.is_finished:
+                    return None
+                self._done = True
+        return found
+
+    def _take_usage(self, message: Mapping[str, Any]) -> None:
+        usage = usage_in(message, self.usage)
+        if usage is not None and usage is not self.usage and usage.output_tokens:
+            self.delivered.is_reported()
+        self.usage = usage
 
     def _problem_of(self, event: Event) -> UpstreamError | None:
         """The failure that an event reports, or that it is."""

@@ -9,6 +9,7 @@ import msgspec
 
 from router.cards.schema import Card
 from router.dispatch.bodies.fitting import REJECTIONS, Fitting, RejectedCall
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call, fitted
 from router.dispatch.configured import unsupported_api
 from router.dispatch.converted_response import converted
@@ -16,7 +17,6 @@ from router.dispatch.facts import server_facts_of
 from router.dispatch.lora.naming import without_adapters
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse
-from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.wire import CONVERSIONS
 from router.wire.protocols import MESSAGES

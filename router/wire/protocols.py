@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from router.types import Api
 from router.wire.sse import Event
+from router.wire.streams.plain_events import CHAT_EVENTS, PlainEvents
 from router.wire.streams.progress import (
     ChoicesProgress,
     MessageProgress,
@@ -29,8 +30,8 @@ class WireProtocol(Struct, frozen=True, eq=False):
     `progress` makes the reader of a stream that knows whether its parts are finished. `has_content`: an event contains
     a part of the answer, or states that the answer is empty. `texts` matches the texts of the answer in stream events,
     once each, escaped as JSON. `is_closing`: an event is the last of a stream. Only events that `matters` finds need to
-    be decoded once the stream has content. `supports_include_usage`: a stream reports its usage if
-    `stream_options.include_usage` is set. `done_may_be_missing`: servers omit the closing event.
+    be decoded once the stream has content, and no event that `plain` knows. `supports_include_usage`: a stream reports
+    its usage if `stream_options.include_usage` is set. `done_may_be_missing`: servers omit the closing event.
     """
 
     api: Api
@@ -42,6 +43,7 @@ class WireProtocol(Struct, frozen=True, eq=False):
     matters: re.Pattern[bytes]
     supports_include_usage: bool = False
     done_may_be_missing: bool = False
+    plain: PlainEvents | None = None
 
 
 def _closes_choices(event: Event) -> bool:
@@ -85,6 +87,7 @@ CHAT = WireProtocol(
     _CHOICES_MATTER,
     supports_include_usage=True,
     done_may_be_missing=True,
+    plain=CHAT_EVENTS,
 )
 COMPLETIONS = WireProtocol(
     "completions",

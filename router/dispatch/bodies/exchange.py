@@ -8,9 +8,10 @@ import msgspec
 
 from router.cards.schema import Card
 from router.dispatch.bodies.reader import Read
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.response import UpstreamResponse
-from router.dispatch.stream import EventStream, Source, Timeouts
+from router.dispatch.stream import EventStream, Source
 from router.formats.json import json_bytes
 from router.wire.protocols import WireProtocol
 from router.wire.streams.assembly import assembled

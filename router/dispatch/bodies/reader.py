@@ -13,6 +13,8 @@ Kind = Literal["events", "json", "other"]
 Read = Callable[[], Awaitable[bytes]]
 # What an upstream sends for a long time before the answer is white space at most.
 _MAX_HEAD_BYTES = 64 * 1024
+# How most streams of events begin.
+_USUAL = b"data:"
 
 
 def are_events(body: bytes) -> bool:
@@ -39,9 +41,17 @@ class BodyReader:
         """Whether all that is left of the body is what `read` of the response will return."""
         return not (self._decoders or self._is_at_start or self._head)
 
+    def take_head(self) -> bytes:
+        """What `kind` has read, which then no longer remains."""
+        head, self._head = self._head, b""
+        return head
+
     async def kind(self) -> Kind:
         """What the body is by its first bytes, which remain to be read."""
-        head = b""
+        head = await self.read()
+        if head.startswith(_USUAL):
+            self._head = head
+            return "events"
         while True:
             is_json, has_events = begins_json(head), begins_events(head)
             is_other = (is_json is False and has_events is False) or len(head) > _MAX_HEAD_BYTES
@@ -54,8 +64,7 @@ class BodyReader:
     async def read(self) -> bytes:
         """The next part of the body."""
         if self._head:
-            head, self._head = self._head, b""
-            return head
+            return self.take_head()
         while True:
             for part in self._parts:
                 return part

@@ -94,6 +94,10 @@ class Answer:
             self._raise_failure()
             await self._changed()
 
+    def read_now(self) -> bytes | None:
+        """What `read` would return; None where it would wait, or fail."""
+        return self.take() if self._chunks else b"" if self.is_complete else None
+
     def offer_to(self, take: Callable[[bytes], bool] | None) -> None:
         """Offer what arrives while a `read` waits to `take` first. What that takes, by returning True, is no longer
         there for `read`, which goes on waiting. None ends it.

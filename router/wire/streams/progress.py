@@ -19,6 +19,12 @@ class Progress:
     def read(self, event: Mapping[str, Any]) -> None:
         """Read the next decoded event that may begin or finish a part."""
 
+    def begin_first(self) -> None:
+        """As `read`, of an event with a text of the first choice alone."""
+
+    def finish_first(self) -> None:
+        """As `read`, of an event which says that the first choice alone is finished, and not in vain."""
+
     @property
     def is_finished(self) -> bool:
         """Whether everything that began is finished."""
@@ -45,6 +51,16 @@ class ChoicesProgress(Progress):
                     self.failure = f'stopped with the finish reason "{reason.word}"'
             elif index not in self._finished:
                 self._unfinished.add(index)
+
+    def begin_first(self) -> None:
+        """See `Progress.begin_first`."""
+        if 0 not in self._finished:
+            self._unfinished.add(0)
+
+    def finish_first(self) -> None:
+        """See `Progress.finish_first`."""
+        self._finished.add(0)
+        self._unfinished.discard(0)
 
     @property
     def is_finished(self) -> bool:

@@ -39,14 +39,22 @@ class TextEvents:
         if len(found) == 1 and event.startswith(_AFTER_TEXT, found[0].end(1)):
             self._before, self._after = event[: found[0].start(1)], event[found[0].end(1) :]
 
+    def know(self, before: bytes, after: bytes) -> None:
+        """Take over the form of an event that is of no interest but for its only text, which `after` ends. The event
+        has no CR, and one empty line.
+        """
+        self._before, self._after = before, after
+
     def skip(self, events: bytes, at: int, texts: list[bytes]) -> int:
         """The position of the first event, from that at `at` on, which is not of the known form; the length of `events`
         where there is none. The texts of those before it are added to `texts`.
         """
         before, after = self._before, self._after
+        if not before or not events.startswith(before, at):
+            return at
         while (end := self._skip_many(events, at, texts)) > at:
             at = end
-        while before and events.startswith(before, at):
+        while events.startswith(before, at):
             start = at + len(before)
             end = events.find(b'"', start)
             # An escaped quote is a part of the text. Which one ends it is not counted where there are more backslashes.

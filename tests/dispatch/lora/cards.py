@@ -10,12 +10,12 @@ from router.cards import Card, Catalog
 from router.cards.adapter.facts import Lora
 from router.cards.adapter.serving import AdapterServer
 from router.cards.servers import Place
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.pool.deployment import Deployment, deployments_of
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse
-from router.dispatch.stream import Timeouts
 from router.formats.quantities import Seconds
 from tests.dispatch.lora.scripted import BASE
 

@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from router.cards import Card, Catalog
 from router.dispatch import Call
+from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.lora.naming import is_lost, named_in
 from router.dispatch.relay import Relay
-from router.dispatch.stream import Timeouts
 from router.types import Api
 from tests.dispatch.lora.cards import CHAT, make_cards
 from tests.dispatch.lora.scripted import BASE
