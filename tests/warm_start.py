@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 _CLI = str(ROOT / "cli.py")
 
 
-class _Asked(msgspec.Struct):
+class _Asked(msgspec.Struct, tag=True):
     """What a fork needs to know; its log comes as a file."""
 
     folder: str
@@ -38,27 +38,43 @@ class _Asked(msgspec.Struct):
     litellm: bool
 
 
+class _Ended(msgspec.Struct, tag=True):
+    """The exit code of a fork that has ended is asked for."""
+
+    pid: int
+
+
 class _Fork:
     """A process of which another one is the parent, with the methods of Popen that a caller needs."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, server: socket.socket) -> None:
         self.pid = pid
-        # Its parent waits for it only after the next start, so that the number is still this process.
+        self.returncode: int | None = None
+        self._server = server
+        # Its parent waits for it only once it is asked to, so that the number is still this process.
         self._ended = os.pidfd_open(pid)
 
     def poll(self) -> int | None:
-        """0 once it has ended, whatever its exit code."""
-        return 0 if select.select([self._ended], [], [], 0)[0] else None
+        """Its exit code once it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
 
-    def wait(self, timeout: float) -> int:
-        """Wait for its end. Raises subprocess.TimeoutExpired."""
-        if not select.select([self._ended], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired("route", timeout)
-        return 0
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; returns its exit code. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._ended], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("route", timeout or 0)
+            self._server.sendall(msgspec.json.encode(_Ended(self.pid)))
+            self.returncode = int(self._server.recv(20))
+            self.close()
+        return self.returncode
 
     def close(self) -> None:
         """Give the file descriptor back."""
-        os.close(self._ended)
+        if self._ended >= 0:
+            os.close(self._ended)
+            self._ended = -1
 
 
 @contextlib.contextmanager
@@ -79,7 +95,7 @@ def warm_starts() -> Iterator[Callable[..., Start]]:
         def launch(litellm: bool, start: Start, environment: dict[str, str], log: BinaryIO) -> Process:
             asked = _Asked(str(start.folder), environment, start.command[2:], litellm)
             socket.send_fds(ours, [msgspec.json.encode(asked)], [log.fileno()])
-            fork = _Fork(int(ours.recv(20)))
+            fork = _Fork(int(ours.recv(20)), ours)
             forks.callback(fork.close)
             return fork
 
@@ -106,12 +122,13 @@ def _serve(asking: socket.socket) -> None:
     assert all((loading, serve, serving, shared))
     while True:
         content, files, _, _ = socket.recv_fds(asking, 1 << 20, 1)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         if not content:
             return
-        asked = msgspec.json.decode(content, type=_Asked)
+        asked = msgspec.json.decode(content, type=_Asked | _Ended)
+        if isinstance(asked, _Ended):
+            status = os.waitpid(asked.pid, 0)[1]
+            asking.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+            continue
         if asked.litellm:
             settings.prepare_litellm()
             importlib.import_module("litellm.llms.custom_httpx.http_handler")
@@ -132,6 +149,7 @@ def _run(asked: _Asked, log: int) -> NoReturn:
     code = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for standard in (1, 2):
             os.dup2(log, standard)
         os.close(log)
