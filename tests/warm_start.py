@@ -6,7 +6,9 @@ folder and the log of its `Start`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -16,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,15 +81,16 @@ class _Fork:
 
 
 @contextlib.contextmanager
-def warm_starts() -> Iterator[Callable[..., Start]]:
+def warm_starts(shim: Path | None = None) -> Iterator[Callable[..., Start]]:
     """Yields a function that lets a `Start` of `cli.py` be launched as a fork; one of another command stays as it is.
 
-    With `litellm=True` that is imported, too, and from then on every fork has it.
+    With `litellm=True` that is imported, too, and from then on every fork has it. `shim` is a library as
+    `tests.faults.io.shim` builds it, under which all run; it begins in a fork.
     """
     ours, theirs = socket.socketpair()
     with ours, contextlib.ExitStack() as forks:
-        command = (sys.executable, "-m", "tests.warm_start", str(theirs.fileno()))
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = (sys.executable, "-m", "tests.warm_start", str(theirs.fileno()), *([str(shim)] if shim else []))
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"LD_PRELOAD": str(shim)} if shim else {})
         with theirs:
             server = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()]
@@ -111,8 +115,8 @@ def warm_starts() -> Iterator[Callable[..., Start]]:
             server.wait(60)
 
 
-def _serve(asking: socket.socket) -> None:
-    """Fork as often as is asked for, until nobody can ask."""
+def _serve(asking: socket.socket, begin: Callable[[], object]) -> None:
+    """Fork as often as is asked for, until nobody can ask. A fork calls `begin` once it has its environment."""
     from router import loading, settings
     from router.commands import command, serve
     from router.gateway import shared
@@ -137,12 +141,12 @@ def _serve(asking: socket.socket) -> None:
         gc.freeze()
         if (pid := os.fork()) == 0:
             asking.close()
-            _run(asked, files[0])
+            _run(asked, files[0], begin)
         os.close(files[0])
         asking.sendall(str(pid).encode())
 
 
-def _run(asked: _Asked, log: int) -> NoReturn:
+def _run(asked: _Asked, log: int, begin: Callable[[], object]) -> NoReturn:
     """Run the command, which ends the process."""
     from router.commands import main
 
@@ -156,6 +160,7 @@ def _run(asked: _Asked, log: int) -> NoReturn:
         os.chdir(asked.folder)
         os.environ.clear()
         os.environ.update(asked.environment)
+        begin()
         sys.argv = [_CLI, *asked.arguments]
         main()
         code = 0
@@ -164,6 +169,9 @@ def _run(asked: _Asked, log: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - where the interpreter would show it
         traceback.print_exc()
     finally:
+        # As at the end of every interpreter.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code & 255)
@@ -172,4 +180,5 @@ def _run(asked: _Asked, log: int) -> NoReturn:
 if __name__ == "__main__":
     # Whoever asks ends it, and not a terminal that signals all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    descriptor, *libraries = sys.argv[1:]
+    _serve(socket.socket(fileno=int(descriptor)), ctypes.CDLL(libraries[0]).shim_begin if libraries else lambda: None)
