@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,10 @@ from router.learn.data import Prompt, RoutingSet
 from router.perceive.text.encoder import StaticEncoder
 from tests import groups, postgres
 from tests.process_state import no_test_changes_the_process, one_tls_context
+from tests.warm_start import warm_starts
 
 if TYPE_CHECKING:
+    from bench.gateway.processes import Start
     from router.perceive.predictor import Predictor
 
 __all__ = ["no_test_changes_the_process", "one_tls_context"]
@@ -181,6 +183,13 @@ def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
     from router.learn.training.train import train
 
     return train([planted_set], encoder)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Callable[[Start], Start]]:
+    """Makes of a `Start` of `route` one that forks a process which has imported what it needs."""
+    with warm_starts() as warm:
+        yield warm
 
 
 @pytest.fixture(scope="session")

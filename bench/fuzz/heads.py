@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
+from bench.gateway.processes import Start
 from router.gateway.config.keys import hash_of, new_key
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
@@ -24,15 +26,18 @@ _ALLOWED = (501, 505)
 _HEALTHY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
-def fuzz_heads(numbers: list[int], seed: int = SEED) -> Result:
-    """Send the heads of these numbers to a gateway whose key none of them has."""
+def fuzz_heads(numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start) -> Result:
+    """Send the heads of these numbers to a gateway whose key none of them has.
+
+    `started` may say how else the gateway is to be started.
+    """
     result = Result()
     with tempfile.TemporaryDirectory() as scratch, fault_upstream() as upstream:
         folder = Path(scratch)
         start = route_serve(folder, [fault_card("one", upstream.url, "ok"), fault_card("named", upstream.url, "ok")])
         entry = {"id": "only", "hash": hash_of(new_key())}
         (folder / "keys.yaml").write_text(yaml.safe_dump({"keys": [entry]}))
-        with served(start) as (_, server):
+        with served(started(start)) as (_, server):
             asyncio.run(_send_all(numbers, seed, server.port, result))
         result.upstream_calls = len(upstream.seen)
         if upstream.seen:

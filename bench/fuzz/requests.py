@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httptools
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
+from bench.gateway.processes import Start
 from tests.faults.gateways import KEY, fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream, fault_upstream
@@ -102,13 +103,18 @@ class _Client:
             self._open = None
 
 
-def fuzz_requests(numbers: list[int], seed: int = SEED) -> Result:
-    """Send the requests of these numbers; the result has the problems."""
+def fuzz_requests(
+    numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start
+) -> Result:
+    """Send the requests of these numbers; the result has the problems.
+
+    `started` may say how else the gateway is to be started.
+    """
     result = Result()
     with (
         tempfile.TemporaryDirectory() as scratch,
         fault_upstream() as upstream,
-        _gateway(Path(scratch), upstream.url) as (port, log),
+        _gateway(Path(scratch), upstream.url, started) as (port, log),
     ):
         asyncio.run(_send_all(numbers, seed, port, upstream, result))
         result.add_log(log)
@@ -116,7 +122,7 @@ def fuzz_requests(numbers: list[int], seed: int = SEED) -> Result:
 
 
 @contextlib.contextmanager
-def _gateway(folder: Path, url: str) -> Iterator[tuple[int, Path]]:
+def _gateway(folder: Path, url: str, started: Callable[[Start], Start]) -> Iterator[tuple[int, Path]]:
     fields: dict[str, Any] = {
         "capabilities": ("tools", "json_schema", "reasoning", "logprobs"),
         "modalities": ("text", "image", "pdf"),
@@ -127,7 +133,7 @@ def _gateway(folder: Path, url: str) -> Iterator[tuple[int, Path]]:
         fault_card("one", url, "ok", price=1.0, tags=("beta",), aliases=("first",), apis=apis, **fields),
         fault_card("two", url, "ok", price=2.0, apis=(*apis, "messages"), context_tokens=8_192, **fields),
     ]
-    with served(route_serve(folder, cards)) as (_, server):
+    with served(started(route_serve(folder, cards))) as (_, server):
         yield server.port, folder / "serve.log"
 
 

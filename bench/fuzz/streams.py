@@ -12,12 +12,13 @@ import random
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
+from bench.gateway.processes import Start
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.fuzz.judge import INTERNALS
@@ -34,8 +35,13 @@ _PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/completi
 _OWN_ERROR, _REPORTED = 500, b"reported an error"
 
 
-def fuzz_streams(numbers: list[int], seed: int = SEED) -> Result:
-    """Ask for the answers of these numbers, on all surfaces, whole and as streams."""
+def fuzz_streams(
+    numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start
+) -> Result:
+    """Ask for the answers of these numbers, on all surfaces, whole and as streams.
+
+    `started` may say how else the gateway is to be started.
+    """
     result = Result()
     with tempfile.TemporaryDirectory() as scratch, _upstream(seed, result) as port:
         folder, url = Path(scratch), f"http://127.0.0.1:{port}"
@@ -45,7 +51,7 @@ def fuzz_streams(numbers: list[int], seed: int = SEED) -> Result:
         ]
         # Every answer is asked for: cards whose answers are damaged would cool down.
         settings = {"timeouts": _TIMEOUTS, "retries": 0, "cooldown": {"failures": 1_000_000}}
-        with served(route_serve(folder, cards, settings)) as (gateway, _):
+        with served(started(route_serve(folder, cards, settings))) as (gateway, _):
             asyncio.run(_send_all(numbers, seed, gateway, result))
         result.add_log(folder / "serve.log")
     return result

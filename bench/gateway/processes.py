@@ -108,6 +108,24 @@ class Start(msgspec.Struct, frozen=True):
     launch: Callable[[Start, dict[str, str], BinaryIO], Process] | None = None
 
 
+def launched(start: Start, environment: dict[str, str], output: BinaryIO, prefix: tuple[str, ...] = ()) -> Process:
+    """Start the process with exactly this environment, its output in this file; it may not be ready for long.
+
+    `prefix` is in front of a command that is not launched in another way.
+    """
+    if start.launch:
+        return start.launch(start, environment, output)
+    return subprocess.Popen(
+        (*prefix, *start.command),
+        env=environment,
+        cwd=start.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
 @contextlib.contextmanager
 def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Iterator[Server]:
     """Run the server until the block ends, then end it and all its children. It is pinned to `cores`, if any.
@@ -118,19 +136,7 @@ def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Ite
     started = time.perf_counter()
     environment = _environment() | start.environment
     with log.open("wb") as output:
-        process: Process = (
-            start.launch(start, environment, output)
-            if start.launch
-            else subprocess.Popen(
-                (*pinned, *start.command),
-                env=environment,
-                cwd=start.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        )
+        process = launched(start, environment, output, pinned)
     try:
         while (port := _ready_port(start)) is None:
             if process.poll() is not None:

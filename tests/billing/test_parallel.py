@@ -8,15 +8,15 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bench.gateway.processes import Process, Start, launched
 from router.cards import Card
 from router.cards.price import Price
 from router.formats.quantities import Dollars, TokenCount
@@ -29,6 +29,7 @@ from tests.gateway.servers import gateway_server, wait_for
 KEY = {"authorization": "Bearer pv-team"}
 USD_PER_TOKEN = 1.0 / DOLLAR_TOKENS
 """An answer of the model `dollar` costs one dollar."""
+Warm = Callable[[Start], Start]
 PROJECT = Path(__file__).parents[2]
 
 
@@ -130,7 +131,7 @@ def test_a_request_that_cannot_wait_learns_when_to_come_back(upstream: CountingU
 
 
 @contextlib.contextmanager
-def serving(upstream: CountingUpstream, folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def serving(warm: Warm, upstream: CountingUpstream, folder: Path, workers: int) -> Iterator[tuple[str, Process]]:
     """`route serve` with the key `team` and a budget of a dollar."""
     (folder / "cards").mkdir(parents=True, exist_ok=True)
     (folder / "cards" / "c.yaml").write_text(
@@ -146,7 +147,9 @@ def serving(upstream: CountingUpstream, folder: Path, workers: int) -> Iterator[
     options = f"--port {port} --workers {workers} --keys keys.yaml --cards cards --store store"
     command = [sys.executable, str(PROJECT / "cli.py"), "serve", *options.split()]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+    start = Start(tuple(command), folder, port, ready=("/healthz",))
+    with (folder / "log").open("wb") as log:
+        process = launched(warm(start), environment, log)
     url = f"http://127.0.0.1:{port}"
     try:
         assert wait_for(lambda: _is_ready(url), 60)
@@ -164,8 +167,8 @@ def _is_ready(url: str) -> bool:
 
 
 @pytest.mark.slow
-def test_two_workers_share_the_budget(upstream: CountingUpstream, tmp_path: Path) -> None:
-    with serving(upstream, tmp_path, 2) as (url, _):
+def test_two_workers_share_the_budget(upstream: CountingUpstream, warm: Warm, tmp_path: Path) -> None:
+    with serving(warm, upstream, tmp_path, 2) as (url, _):
         responses = asyncio.run(ask_all(url, 200, max_tokens=100_000, stream=True))
     served = statuses(responses)
     assert served.keys() == {200, 429}
@@ -173,8 +176,8 @@ def test_two_workers_share_the_budget(upstream: CountingUpstream, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_what_a_killed_gateway_had_begun_is_spent(upstream: CountingUpstream, tmp_path: Path) -> None:
-    with serving(upstream, tmp_path, 1) as (url, process):
+def test_what_a_killed_gateway_had_begun_is_spent(upstream: CountingUpstream, warm: Warm, tmp_path: Path) -> None:
+    with serving(warm, upstream, tmp_path, 1) as (url, process):
         where = httpx.URL(url)
         body = {"model": "c", "max_tokens": 30_000, "messages": [{"role": "user", "content": "request-killed"}]}
         content = json.dumps(body).encode()

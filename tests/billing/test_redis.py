@@ -30,10 +30,10 @@ from tests.billing.matrix import PATHS, RELAYED, Bill, Cell, billed, cells_of
 from tests.billing.rules import Rules, charged_too_little
 from tests.billing.test_parallel import ask_all, card, keys, statuses
 from tests.billing.upstream import FAULTS, TOKENS, CountingUpstream, counting_upstream
-from tests.gateway.server.test_serve import serving
+from tests.faults.gateways import KEY_VARIABLE
+from tests.faults.process import route_serve, served
 from tests.gateway.servers import Upstream, gateway_server, make_card, upstream_server, wait_for
 from tests.redis_server import RedisServer, needs_redis, redis_server, with_prefix
-from tests.warm_start import warm_starts
 
 pytestmark = needs_redis
 _PATIENT = SharedState(timeout_s=Seconds(10))
@@ -145,12 +145,6 @@ def sides() -> Iterator[Sides]:
         yield sides
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Callable[[Start], Start]]:
-    with warm_starts() as warm:
-        yield warm
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["overspend-2-workers", "leaving-streams"])
 def test_under_attack_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(
@@ -190,7 +184,9 @@ def metric(url: str, name: str) -> float:
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 
 
-def test_a_gateway_serves_what_it_may_while_the_server_is_down_and_says_so(answering: Upstream, tmp_path: Path) -> None:
+def test_a_gateway_serves_what_it_may_while_the_server_is_down_and_says_so(
+    answering: Upstream, warm: Callable[[Start], Start], tmp_path: Path
+) -> None:
     entries = [
         {"id": "team", "hash": hash_of("pv-team"), "budget_usd_per_day": "1$"},
         {"id": "fast", "hash": hash_of("pv-fast"), "rpm": 4},
@@ -200,8 +196,9 @@ def test_a_gateway_serves_what_it_may_while_the_server_is_down_and_says_so(answe
     (tmp_path / "gateway.yaml").write_text("state: {replicas: 2, timeout: 2s}\n")
     with redis_server() as server:
         server.kill()
-        options = ("--keys", str(tmp_path / "keys.yaml"), "--gateway", str(tmp_path / "gateway.yaml"))
-        with serving(tmp_path, make_card("a", answering.url), options=(*options, "--state", server.url)) as (_, url):
+        card = make_card("a", answering.url, api_key_env=KEY_VARIABLE)
+        start = route_serve(tmp_path, [card], arguments=("--state", server.url))
+        with served(warm(start)) as (url, _):
             # It has started although the server is down.
             assert chat(url, "pv-plain").status_code == 200
             # One after another: of requests at the same moment, one may be read with an earlier time, and wait for it.

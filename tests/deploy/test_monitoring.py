@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -74,7 +74,9 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def prometheus(
+    upstream: Upstream, warm: Callable[[Start], Start], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     """A Prometheus that has scraped a gateway with its state in Redis, in front of a good and a failing server, with
     feedback.
     """
@@ -85,7 +87,7 @@ def prometheus(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> 
     ]
     with (
         redis_server() as redis,
-        served(route_serve(folder / "gateway", cards, arguments=("--state", redis.url))) as (url, _),
+        served(warm(route_serve(folder / "gateway", cards, arguments=("--state", redis.url)))) as (url, _),
         httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
     ):
 

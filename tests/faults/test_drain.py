@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from bench.gateway.processes import Server
+from bench.gateway.processes import Server, Start
 from tests.faults.faults import COMPLETE
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts processe
 
 
 @pytest.fixture
-def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[tuple[str, Server]]:
+def gateway(upstream: Upstream, warm: Callable[[Start], Start], tmp_path: Path) -> Iterator[tuple[str, Server]]:
     cards = [fault_card(name, upstream.url, name) for name in ("ok", "pauses")]
-    with served(route_serve(tmp_path, cards, arguments=("--drain", "2"))) as running:
+    with served(warm(route_serve(tmp_path, cards, arguments=("--drain", "2")))) as running:
         yield running
 
 

@@ -11,11 +11,13 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bench.gateway.processes import Start
 from router.store.records.sqlite import SqliteRecords
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
@@ -50,7 +52,9 @@ def _are_more_than(answered: list[str], number: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_complete_response_has_a_record_after_a_kill(upstream: Upstream, tmp_path: Path, workers: int) -> None:
+def test_every_complete_response_has_a_record_after_a_kill(
+    upstream: Upstream, warm: Callable[[Start], Start], tmp_path: Path, workers: int
+) -> None:
     cards = [
         fault_card("ok", upstream.url, "ok"),
         fault_card("failing", upstream.url, "server-error", tags=("with-fallback",)),
@@ -59,7 +63,7 @@ def test_every_complete_response_has_a_record_after_a_kill(upstream: Upstream, t
     arguments = ("--workers", str(workers))
     answered: list[str] = []
     for _ in range(KILLS):
-        with served(route_serve(tmp_path, cards, arguments=arguments)) as (url, server):
+        with served(warm(route_serve(tmp_path, cards, arguments=arguments))) as (url, server):
             minimum = len(answered) + CLIENTS
             clients = [threading.Thread(target=send_requests, args=(url, answered)) for _ in range(CLIENTS)]
             for client in clients:
@@ -70,7 +74,7 @@ def test_every_complete_response_has_a_record_after_a_kill(upstream: Upstream, t
             for client in clients:
                 client.join()
     # The next start recovers the records of the killed processes.
-    with served(route_serve(tmp_path, cards, arguments=arguments)) as (url, server):
+    with served(warm(route_serve(tmp_path, cards, arguments=arguments))) as (url, server):
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: not Path(f"/proc/{server.pid}/cmdline").read_bytes(), 15)
     with SqliteRecords.open(tmp_path / "store", read_only=True) as records:

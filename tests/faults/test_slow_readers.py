@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from bench.gateway.processes import Server
+from bench.gateway.processes import Server, Start
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream
@@ -27,10 +27,12 @@ SLOTS = 4
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, upstream: Upstream, **timeouts: str) -> Iterator[tuple[str, Server]]:
+def gateway(
+    warm: Callable[[Start], Start], folder: Path, upstream: Upstream, **timeouts: str
+) -> Iterator[tuple[str, Server]]:
     cards = [fault_card(name, upstream.url, name) for name in ("ok", "long-stream", "long-body")]
     settings: dict[str, Any] = {"max_concurrency": SLOTS, "shares": {"card": 1}, "queue": {"wait": "200ms"}}
-    with served(route_serve(folder, cards, {**settings, "timeouts": timeouts})) as running:
+    with served(warm(route_serve(folder, cards, {**settings, "timeouts": timeouts}))) as running:
         yield running
 
 
@@ -58,9 +60,11 @@ CASES = pytest.mark.parametrize(("card", "stream"), [("long-stream", True), ("lo
 
 
 @pytest.fixture(scope="module")
-def patient(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def patient(
+    upstream: Upstream, warm: Callable[[Start], Start], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The URL of a gateway that waits two seconds for a client that does not read."""
-    with gateway(tmp_path_factory.mktemp("patient"), upstream, send="2s") as (url, _):
+    with gateway(warm, tmp_path_factory.mktemp("patient"), upstream, send="2s") as (url, _):
         yield url
 
 
@@ -74,9 +78,9 @@ def test_clients_that_do_not_read_lose_their_slots(patient: str, card: str, stre
 
 @CASES
 def test_a_client_that_does_not_read_does_not_keep_the_process(
-    upstream: Upstream, tmp_path: Path, card: str, stream: bool
+    upstream: Upstream, warm: Callable[[Start], Start], tmp_path: Path, card: str, stream: bool
 ) -> None:
-    with gateway(tmp_path, upstream, total="2s") as (url, server), silent_clients(url, card, stream):
+    with gateway(warm, tmp_path, upstream, total="2s") as (url, server), silent_clients(url, card, stream):
         assert wait_for(lambda: status(url) == 503, 10)
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: has_ended(server.pid), 20)

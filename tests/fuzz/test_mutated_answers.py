@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from bench.fuzz import SEED, fuzz_streams
+from bench.gateway.processes import Start
 from tests.fuzz.streams import fuzz_answer
 
 ANSWERS = 400
@@ -14,8 +16,8 @@ ANSWERS = 400
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session")
-def test_no_answer_of_a_model_server_breaks_the_gateway() -> None:
-    result = fuzz_streams(list(range(ANSWERS)))
+def test_no_answer_of_a_model_server_breaks_the_gateway(warm: Callable[[Start], Start]) -> None:
+    result = fuzz_streams(list(range(ANSWERS)), started=warm)
     found = [f"{finding.problem} (python -m bench.fuzz --only answers {finding.number})" for finding in result.findings]
     assert not found, "\n".join(found[:20])
     # A run in which no answer arrives, or none fails, tests nothing.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from bench.fuzz import SEED, fuzz_requests
+from bench.gateway.processes import Start
 from tests.fuzz.judge import Reply, reply_problems, upstream_problems
 from tests.fuzz.mutations import CLIENT_SECRET, FuzzRequest, fuzz_request
 
@@ -18,8 +20,8 @@ OPENAI_ERROR = b'{"error":{"message":"no","type":"invalid_request_error","param"
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session")
-def test_no_mutated_request_breaks_the_gateway() -> None:
-    result = fuzz_requests(list(range(REQUESTS)))
+def test_no_mutated_request_breaks_the_gateway(warm: Callable[[Start], Start]) -> None:
+    result = fuzz_requests(list(range(REQUESTS)), started=warm)
     found = [(finding.problem, finding.number) for finding in result.findings]
     assert not found, "\n".join(
         f"{problem} (python -m bench.fuzz --only requests {number})" for problem, number in found[:20]

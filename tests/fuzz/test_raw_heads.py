@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from bench.fuzz import SEED, fuzz_heads
+from bench.gateway.processes import Start
 from tests.fuzz.heads import fuzz_head, smuggling_forms
 
 HEADS = 4_000
@@ -14,8 +16,8 @@ HEADS = 4_000
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session")
-def test_no_raw_head_breaks_the_gateway_or_passes_without_a_key() -> None:
-    result = fuzz_heads(list(range(HEADS)))
+def test_no_raw_head_breaks_the_gateway_or_passes_without_a_key(warm: Callable[[Start], Start]) -> None:
+    result = fuzz_heads(list(range(HEADS)), started=warm)
     found = [f"{finding.problem} (python -m bench.fuzz --only heads {finding.number})" for finding in result.findings]
     assert not found, "\n".join(found[:20])
     # A run in which nothing is read as a request, or all is, tests nothing.

@@ -20,7 +20,6 @@ from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream, fault_upstream
 from tests.gateway.servers import wait_for
-from tests.warm_start import warm_starts
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,12 +38,6 @@ _BODY = {"messages": [{"role": "user", "content": "Hi"}]}
 def upstream() -> Iterator[Upstream]:
     with fault_upstream() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Callable[[Start], Start]]:
-    with warm_starts() as warm:
-        yield warm
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.gateway.processes import Start
 from tests.faults.io.shim import build
+from tests.warm_start import warm_starts
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiled is None:
         pytest.skip("needs Linux and a C compiler")
     return compiled
+
+
+@pytest.fixture(scope="session")
+def warm_under_shim(library: Path) -> Iterator[Callable[[Start], Start]]:
+    """Makes of a `Start` of `route serve` one that forks a process under the shim which has imported what it needs."""
+    with warm_starts(library) as warm:
+        yield warm
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from bench.gateway.processes import Start
+from bench.gateway.processes import Start, launched
 from router.gateway.config.keys import hash_of
 from router.store.records.journal import open_records
 from tests.faults.gateways import fault_card
@@ -59,15 +59,7 @@ class Service:
         self._dropped = 0
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                start.command,
-                env={**environment, **start.environment},
-                cwd=start.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self.process = launched(start, environment | start.environment, output)
         self.client = httpx.Client(base_url=self.url, headers=_HEADERS, trust_env=False, timeout=20)
 
     def is_healthy(self) -> bool:
@@ -99,14 +91,14 @@ class Service:
     def stop(self) -> int:
         """SIGTERM; returns the exit code. Raises subprocess.TimeoutExpired where it does not end."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.process.pid, signal.SIGTERM)
         return self.process.wait(_EXIT_LIMIT_S)
 
     def kill(self) -> None:
         """End it, whatever it does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.process.wait(_EXIT_LIMIT_S)
         self.client.close()
 
     def text(self) -> str:

@@ -32,7 +32,8 @@ static size_t folder_length;
 /* Descriptors of files in the folder. */
 static unsigned char watched[65536];
 
-__attribute__((constructor)) static void begin(void) {
+/* What was forked from a process that had no such variables, and has them now, calls it. */
+__attribute__((constructor)) void shim_begin(void) {
   const char *path = getenv("SHIM_CONTROL"), *name = getenv("SHIM_FOLDER");
   if (!path || !name || strlen(name) >= sizeof folder) return;
   strcpy(folder, name);

@@ -13,11 +13,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from bench.gateway.processes import Start
 from router.gateway.config.keys import load_keys
 from tests.faults.io.cases import DRAIN, KEYS, RELOAD, REQUEST, START, Case, cases, sample
 from tests.faults.io.service import Service, fingerprint, prepared, route, serving
@@ -37,6 +38,7 @@ TWICE = Case((Operation.OPEN,), 5, errno.EMFILE, -1)
 # A permission that is missing is a fault of the file: its change is noticed.
 RELOADS = [case for case in cases(RELOAD) if case.error != errno.EACCES]
 PARTS = range(8)
+Warm = Callable[[Start], Start]
 STOPPED_BY_SIGTERM = (-signal.SIGTERM, 0)
 
 
@@ -49,10 +51,10 @@ def check_the_end(service: Service, case: object) -> None:
     assert "Traceback" not in service.text(), case
 
 
-def serve_through(upstream: Upstream, folder: Path, library: Path, chosen: Iterable[Case]) -> None:
+def serve_through(upstream: Upstream, warm: Warm, folder: Path, library: Path, chosen: Iterable[Case]) -> None:
     """One gateway, in which one case after another happens during a request."""
     start, shim = prepared(folder, upstream, library)
-    with serving(start) as service:
+    with serving(warm(start)) as service:
         for number, case in enumerate(chosen):
             case.arm(shim)
             response = service.ask(stream=number % 2 == 1)
@@ -68,18 +70,22 @@ def serve_through(upstream: Upstream, folder: Path, library: Path, chosen: Itera
         check_the_end(service, "all cases")
 
 
-def test_failures_during_requests_are_answered_and_pass(upstream: Upstream, tmp_path: Path, library: Path) -> None:
-    serve_through(upstream, tmp_path / "gateway", library, sample(cases(REQUEST), 40))
+def test_failures_during_requests_are_answered_and_pass(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path
+) -> None:
+    serve_through(upstream, warm_under_shim, tmp_path / "gateway", library, sample(cases(REQUEST), 40))
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.sweep
 @pytest.mark.timeout(0)
-def test_every_failure_during_requests(upstream: Upstream, tmp_path: Path, library: Path, part: int) -> None:
-    serve_through(upstream, tmp_path / "gateway", library, list(cases(REQUEST))[part :: len(PARTS)])
+def test_every_failure_during_requests(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path, part: int
+) -> None:
+    serve_through(upstream, warm_under_shim, tmp_path / "gateway", library, list(cases(REQUEST))[part :: len(PARTS)])
 
 
-def start_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> None:
+def start_with(upstream: Upstream, warm: Warm, folder: Path, library: Path, case: Case) -> None:
     """A gateway in whose start the case happens serves, or ends at once with one line that says why."""
     start, shim = prepared(folder, upstream, library)
     case.arm(shim)
@@ -88,12 +94,12 @@ def start_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> N
         serves = service.wait()
         shim.disarm()
         if not serves:
-            assert service.process.returncode > 0
+            assert (service.process.poll() or 0) > 0
             assert "Traceback" not in service.text()
             # A log that cannot be written says nothing.
             assert "route: " in service.text() or case.operations[0].name == "LOG"
             service.kill()
-            service = Service(start)
+            service = Service(warm(start))
             assert service.wait(), service.text()
         assert service.is_healthy(), service.text()
         assert wait_for(lambda: service.ask().status == 200, 10)
@@ -103,22 +109,26 @@ def start_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> N
 
 
 @pytest.mark.parametrize("case", [FULL_LOG, *sample(cases(START), 3)], ids=str)
-def test_a_failure_during_the_start_is_explained(upstream: Upstream, tmp_path: Path, library: Path, case: Case) -> None:
-    start_with(upstream, tmp_path / "gateway", library, case)
+def test_a_failure_during_the_start_is_explained(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path, case: Case
+) -> None:
+    start_with(upstream, warm_under_shim, tmp_path / "gateway", library, case)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.sweep
 @pytest.mark.timeout(0)
-def test_every_failure_during_the_start(upstream: Upstream, tmp_path: Path, library: Path, part: int) -> None:
+def test_every_failure_during_the_start(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path, part: int
+) -> None:
     for case in list(cases(START))[part :: len(PARTS)]:
-        start_with(upstream, tmp_path / str(case), library, case)
+        start_with(upstream, warm_under_shim, tmp_path / str(case), library, case)
 
 
-def reload_through(upstream: Upstream, folder: Path, library: Path, chosen: Iterable[Case]) -> None:
+def reload_through(upstream: Upstream, warm: Warm, folder: Path, library: Path, chosen: Iterable[Case]) -> None:
     """A change that could not be read at first is applied when the fault is over, without another change."""
     start, shim = prepared(folder, upstream, library)
-    with serving(start) as service:
+    with serving(warm(start)) as service:
         for number, case in enumerate(chosen):
             case.arm(shim)
             (folder / "gateway.yaml").write_text(json.dumps({"max_depth": 100 + number}), encoding="utf-8")
@@ -145,15 +155,19 @@ def depth_is_at_most(service: Service, limit: int) -> bool:
     return is_too_deep(limit) and not is_too_deep(limit - 1)
 
 
-def test_a_change_that_could_not_be_read_is_applied_later(upstream: Upstream, tmp_path: Path, library: Path) -> None:
+def test_a_change_that_could_not_be_read_is_applied_later(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path
+) -> None:
     lasting = [case for case in RELOADS if case.times == -1]
-    reload_through(upstream, tmp_path / "gateway", library, [*sample(lasting, 2), TWICE])
+    reload_through(upstream, warm_under_shim, tmp_path / "gateway", library, [*sample(lasting, 2), TWICE])
 
 
 @pytest.mark.sweep
 @pytest.mark.timeout(0)
-def test_every_failure_during_a_reload(upstream: Upstream, tmp_path: Path, library: Path) -> None:
-    reload_through(upstream, tmp_path / "gateway", library, RELOADS)
+def test_every_failure_during_a_reload(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path
+) -> None:
+    reload_through(upstream, warm_under_shim, tmp_path / "gateway", library, RELOADS)
 
 
 def edit_keys(upstream: Upstream, folder: Path, library: Path, chosen: Iterable[Case]) -> None:
@@ -192,10 +206,10 @@ def test_every_failure_during_an_edit_of_the_keys(upstream: Upstream, tmp_path: 
     edit_keys(upstream, tmp_path / "gateway", library, cases(KEYS))
 
 
-def stop_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> None:
+def stop_with(upstream: Upstream, warm: Warm, folder: Path, library: Path, case: Case) -> None:
     """A gateway that cannot write at its end leaves what the next start needs to complete its records."""
     start, shim = prepared(folder, upstream, library)
-    with serving(start) as service:
+    with serving(warm(start)) as service:
         for number in range(3):
             assert service.ask(stream=number == 1).status == 200
         case.arm(shim)
@@ -204,21 +218,23 @@ def stop_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> No
         assert "Traceback" not in service.text()
         assert service.lost_records() == set()
         assert service.uncounted_usd() <= 0
-    with serving(start) as after:
+    with serving(warm(start)) as after:
         assert after.ask().status == 200
         check_the_end(after, case)
 
 
 @pytest.mark.parametrize("case", sample(cases(DRAIN), 2), ids=str)
 def test_a_failure_during_the_end_loses_no_record(
-    upstream: Upstream, tmp_path: Path, library: Path, case: Case
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path, case: Case
 ) -> None:
-    stop_with(upstream, tmp_path / "gateway", library, case)
+    stop_with(upstream, warm_under_shim, tmp_path / "gateway", library, case)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.sweep
 @pytest.mark.timeout(0)
-def test_every_failure_during_the_end(upstream: Upstream, tmp_path: Path, library: Path, part: int) -> None:
+def test_every_failure_during_the_end(
+    upstream: Upstream, warm_under_shim: Warm, tmp_path: Path, library: Path, part: int
+) -> None:
     for case in list(cases(DRAIN))[part :: len(PARTS)]:
-        stop_with(upstream, tmp_path / str(case), library, case)
+        stop_with(upstream, warm_under_shim, tmp_path / str(case), library, case)

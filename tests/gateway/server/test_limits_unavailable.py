@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +13,10 @@ import httpx
 import msgspec
 import pytest
 
+from bench.gateway.processes import Start
 from router.gateway.config.keys import hash_of
-from tests.gateway.server.test_serve import serving
+from tests.faults.gateways import KEY_VARIABLE
+from tests.faults.process import route_serve, served
 from tests.gateway.servers import Upstream, make_card, wait_for
 
 LIMITED, PLAIN = "pv-limited", "pv-plain"
@@ -22,11 +24,10 @@ BODY = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
-def url(upstream: Upstream, tmp_path: Path) -> Iterator[str]:
+def url(upstream: Upstream, warm: Callable[[Start], Start], tmp_path: Path) -> Iterator[str]:
     keys = [{"id": "limited", "hash": hash_of(LIMITED), "rpm": 1000}, {"id": "plain", "hash": hash_of(PLAIN)}]
     (tmp_path / "keys.yaml").write_bytes(msgspec.yaml.encode({"keys": keys}))
-    options = ("--keys", str(tmp_path / "keys.yaml"))
-    with serving(tmp_path, make_card("a", upstream.url), options=options) as (_, url):
+    with served(warm(route_serve(tmp_path, [make_card("a", upstream.url, api_key_env=KEY_VARIABLE)]))) as (url, _):
         yield url
 
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
+from bench.gateway.processes import Start, launched
 from router.cards.schema import to_plain
 from router.errors import ConfigurationError, PassingError
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
 from tests.gateway.servers import Upstream, make_card
 
 ROOT = Path(__file__).parents[3]
+Warm = Callable[[Start], Start]
 BODY = {"model": "a", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -35,13 +38,15 @@ def folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, upstream: Upstream, client: httpx.Client, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(warm: Warm, folder: Path, upstream: Upstream, client: httpx.Client, *options: str) -> Iterator[None]:
     (folder / "cards").mkdir()
     (folder / "cards" / "a.yaml").write_bytes(msgspec.yaml.encode(to_plain(make_card("a", upstream.url))))
-    command = [sys.executable, ROOT / "cli.py", "serve", "--cards", folder / "cards", "--store", folder / "store"]
-    command += ["--policies", ROOT / "policies", "--drain", "0", *options]
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", f"{folder / 'cards'}", "--drain", "0"]
+    command += ["--store", str(folder / "store"), "--policies", str(ROOT / "policies"), *options]
+    # It is asked at the address that is tested, and not at a port.
+    start = Start(tuple(command), folder, port=0, ready=())
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        process = launched(warm(start), dict(os.environ), log)
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -51,9 +56,10 @@ def serving(folder: Path, upstream: Upstream, client: httpx.Client, *options: st
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield process
+        yield
     finally:
-        process.terminate()
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
@@ -61,11 +67,13 @@ def serving(folder: Path, upstream: Upstream, client: httpx.Client, *options: st
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_unix_socket_is_served_and_removed_at_the_end(folder: Path, upstream: Upstream, workers: str) -> None:
+def test_a_unix_socket_is_served_and_removed_at_the_end(
+    folder: Path, warm: Warm, upstream: Upstream, workers: str
+) -> None:
     path = folder / "gateway.sock"
     transport = httpx.HTTPTransport(uds=str(path))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
-        with serving(folder, upstream, client, "--uds", str(path), "--workers", workers):
+        with serving(warm, folder, upstream, client, "--uds", str(path), "--workers", workers):
             answer = client.post("/v1/chat/completions", json=BODY)
             assert answer.text.endswith("data: [DONE]\n\n")
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
@@ -84,14 +92,14 @@ def has_ipv6() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_ipv6_address_is_served(folder: Path, upstream: Upstream, workers: str) -> None:
+def test_an_ipv6_address_is_served(folder: Path, warm: Warm, upstream: Upstream, workers: str) -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
         probe.bind(("::1", 0))
         port = probe.getsockname()[1]
     options = ("--host", "[::1]", "--port", str(port), "--workers", workers)
     with (
         httpx.Client(base_url=f"http://[::1]:{port}", trust_env=False) as client,
-        serving(folder, upstream, client, *options),
+        serving(warm, folder, upstream, client, *options),
     ):
         assert client.post("/v1/chat/completions", json=BODY).is_success
     assert workers == "2" or f"http://[::1]:{port}/v1" in (folder / "log").read_text()

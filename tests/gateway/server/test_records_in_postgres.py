@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.gateway.processes import Start
 from router.store.backend import FolderBackend
 from tests import postgres
 from tests.faults.process import route_serve, served
@@ -37,10 +38,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen within a minute")
 
 
-def test_a_killed_gateway_and_a_killed_database_lose_no_answered_request(tmp_path: Path, server: Server) -> None:
+def test_a_killed_gateway_and_a_killed_database_lose_no_answered_request(
+    tmp_path: Path, warm: Callable[[Start], Start], server: Server
+) -> None:
     with server.database() as database:
         start = route_serve(tmp_path, [make_card("poet", "http://127.0.0.1:9/v1")], arguments=("--records", database))
-        with served(start) as (url, process), httpx.Client(base_url=url, trust_env=False) as client:
+        with served(warm(start)) as (url, process), httpx.Client(base_url=url, trust_env=False) as client:
             answered = [client.get("/v1/models").headers["x-request-id"] for _ in range(20)]
             assert metric(url, "pulvinar_records_ok") == 1
             server.kill()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 
+from bench.gateway.processes import Process, Start, free_port, launched
 from router.cards import Card
 from router.cards.schema import to_plain
 from router.errors import PassingError
@@ -23,6 +25,7 @@ from tests.dispatch.calls import unused_address
 from tests.gateway.servers import Upstream, make_card, wait_for
 
 ROOT = Path(__file__).parents[3]
+Warm = Callable[[Start], Start]
 
 
 @contextlib.contextmanager
@@ -33,13 +36,8 @@ def serving(
 
     Nobody reads its output while it runs. `prefix` is in front of the command.
     """
-    (folder / "cards").mkdir(exist_ok=True)
-    for card in cards:
-        (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
-    command = [*prefix, sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
-    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0", *options]
+    command, port = _command(folder, cards, options)
+    command = (*prefix, *command)
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_until_it_responds(f"http://127.0.0.1:{port}", process)
@@ -53,7 +51,33 @@ def serving(
             process.communicate()
 
 
-def wait_until_it_responds(url: str, process: subprocess.Popen[str]) -> None:
+@contextlib.contextmanager
+def forked(warm: Warm, folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterator[tuple[Process, str]]:
+    """The same as a fork, for tests of what happens after the start."""
+    command, port = _command(folder, cards, options)
+    with (folder / "log").open("wb") as log:
+        process = launched(warm(Start(command, folder, port, ())), dict(os.environ), log)
+    try:
+        wait_until_it_responds(f"http://127.0.0.1:{port}", process)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def _command(folder: Path, cards: tuple[Card, ...], options: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The command, whose cards it writes into files, and its port."""
+    (folder / "cards").mkdir(exist_ok=True)
+    for card in cards:
+        (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
+    port = free_port()
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", str(port)]
+    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0", *options]
+    return tuple(command), port
+
+
+def wait_until_it_responds(url: str, process: Process) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -106,24 +130,24 @@ def test_the_command_imports_no_server_before_it_runs() -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_running_response_is_completed_before_the_process_exits(
-    upstream: Upstream, tmp_path: Path, stop: signal.Signals
+    upstream: Upstream, warm: Warm, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    with serving(tmp_path, make_card("slow", upstream.url, "slow")) as (process, url):
+    with forked(warm, tmp_path, make_card("slow", upstream.url, "slow")) as (process, url):
         body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, trust_env=False) as answer:
             chunks = answer.iter_raw()
             next(chunks)
-            process.send_signal(stop)
+            os.kill(process.pid, stop)
             assert b"".join(chunks).endswith(b"data: [DONE]\n\n")
         assert process.wait(5) in (0, -stop)
 
 
-def test_readyz_responds_503_while_the_gateway_drains(upstream: Upstream, tmp_path: Path) -> None:
-    with serving(tmp_path, make_card("slow", upstream.url, "slow"), options=("--drain", "3")) as (process, url):
+def test_readyz_responds_503_while_the_gateway_drains(upstream: Upstream, warm: Warm, tmp_path: Path) -> None:
+    with forked(warm, tmp_path, make_card("slow", upstream.url, "slow"), options=("--drain", "3")) as (process, url):
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
-        process.terminate()
+        os.kill(process.pid, signal.SIGTERM)
         assert wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         assert process.wait(5) in (0, -signal.SIGINT)
 
 
