@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 from router import settings
 from router.commands import options
 from router.errors import CallerError
+from router.garbage import pause_search, resume_search
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml, if it exists")
@@ -102,11 +102,11 @@ def serve(
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
     """Search for no cycles until the gateway is ready, when it begins: what is loaded before stays."""
-    gc.disable()
+    pause_search("start")
     try:
         yield
     finally:
-        gc.enable()
+        resume_search("start")
 
 
 def _print_to_stderr(line: str) -> None:

@@ -309,7 +309,7 @@ class Dispatcher:
         started_s, deployment = time.monotonic(), slot.deployment
 
         def record(status: int | None, fault: str | None = None, delivered: int = 0) -> None:
-            # As `round` would, in a fraction of its time.
+            # To the microsecond, as `round` would but for ties, in a fraction of its time.
             elapsed_ms = ((time.monotonic() - started_s) * 1e6 + 0.5) // 1 / 1e3
             attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault, delivered))
 

@@ -35,6 +35,7 @@ from router.dispatch.response import UpstreamResponse, disconnected, late, passe
 from router.dispatch.stream import EventStream, Source
 from router.errors import FieldError, UpstreamError
 from router.formats.json import json_bytes
+from router.garbage import pause_search, resume_search
 from router.wire.dialect import Dialect
 from router.wire.dialect.fields import fit_fields
 from router.wire.errors import ReportedError, fault_of
@@ -272,10 +273,8 @@ def _placeholder_key(card: Card) -> str | None:
 
 
 def _load_into(loading: Future[Any]) -> None:
-    # The garbage collector would stop the event loop for up to half a second at a time, to find almost nothing.
     with _IMPORTING:
-        was_enabled = gc.isenabled()
-        gc.disable()
+        pause_search("litellm")
         try:
             litellm = _load()
             gc.freeze()
@@ -284,8 +283,7 @@ def _load_into(loading: Future[Any]) -> None:
         else:
             loading.set_result(litellm)
         finally:
-            if was_enabled:
-                gc.enable()
+            resume_search("litellm")
 
 
 def _load() -> Any:

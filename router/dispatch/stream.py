@@ -26,6 +26,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
 # An upstream that had less than this part of the time for its next chunk has not failed where the time is over.
 _FAIR_SHARE = 4
+
 Take = Callable[[bytes], bool]
 """Takes a piece of whole events. False where it cannot now; then nothing has happened."""
 
@@ -292,7 +293,7 @@ class EventStream:
                     self.delivered.add_texts(texts)
                 if at == len(events):
                     break
-            if (found := self._plain(events, at)) is not None:
+            if (found := self._take_recognised(events, at)) is not None:
                 if found.lastgroup == "usage" and not self._keep_usage:
                     kept.append(events[kept_to:at])
                     kept_to = found.end()
@@ -322,9 +323,9 @@ class EventStream:
         kept.append(events[kept_to:at])
         return b"".join(kept)
 
-    def _plain(self, events: bytes, at: int) -> re.Match[bytes] | None:
-        """The event at `at` where its bytes alone said what it means, which then has been done; None where it has to be
-        decoded. Only quicker than that.
+    def _take_recognised(self, events: bytes, at: int) -> re.Match[bytes] | None:
+        """Do what the event at `at` means, if its bytes alone say that, and return it; None where it has to be decoded,
+        which does the same in more time.
         """
         plain = self.protocol.plain
         if plain is None or self._decode or self._done:
@@ -349,7 +350,7 @@ class EventStream:
                 self._progress.finish_first()
             case "usage":
                 self._take_usage(usage_message(found))
-            case _:
+            case "done":
                 if not self._progress.is_finished:
                     return None
                 self._done = True

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import re
+from pathlib import Path
 
 import pytest
 
+import router
 from router.formats.text import late_pattern, shortened
 
 
@@ -32,3 +35,13 @@ def test_a_late_pattern_that_is_invalid_raises_when_it_is_used() -> None:
     late = late_pattern("(")
     with pytest.raises(re.error):
         late.search("")
+
+
+def test_every_late_pattern_is_valid() -> None:
+    root = Path(router.__file__).parents[1]
+    files = [file for file in (root / "router").rglob("*.py") if "late_pattern(" in file.read_text()]
+    modules = [importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts)) for file in files]
+    late = [value for module in modules for value in vars(module).values() if type(value) is type(late_pattern(""))]
+    assert len(late) > 20
+    for pattern in late:
+        assert isinstance(pattern.groups, int)

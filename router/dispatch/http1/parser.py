@@ -19,7 +19,7 @@ _STATUS_LINE_BYTES = 16
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FOLD = re.compile(rb"\n[ \t]")
 _TOO_LARGE = "the head of the answer is too large"
-# So much is searched for folds twice, by a faster search that does not know where the head ends.
+# Heads up to this size are first searched for what every fold has, which is faster than the pattern.
 _SHORT_BYTES = 4096
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 

@@ -299,8 +299,7 @@ class Selector:
             # Where only these cards are left, the pool tries one of them, or says when to ask again.
             with contextlib.suppress(NoCandidateError):
                 return route(_added(self._unavailable_to(request, cooling_down, native=native), refused))
-        unavailable = self._unavailable_to(request, {}, native=native)
-        unavailable = _added(unavailable, refused) if refused else unavailable
+        unavailable = _added(self._unavailable_to(request, {}, native=native), refused)
         try:
             return route(unavailable)
         except NoCandidateError:

@@ -23,6 +23,7 @@ from router.cards import Card
 from router.dispatch.availability import list_servers
 from router.errors import ConfigurationError, FileError, PassingError, PulvinarError
 from router.formats.net import is_loopback
+from router.garbage import resume_search
 from router.gateway.app import make_app
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.reload import ConfigReloader, loader
@@ -188,7 +189,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         # any of them is garbage, and to look for it would take longer than to load the cards.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
-        gc.enable()
+        resume_search("start")
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
         if options.uds is not None:

@@ -2,8 +2,8 @@
 
 The patterns match JSON that is strict and complete: every key is one that is named here, the ones that matter stand at
 most once, and what is no answer's text is a plain word in ASCII, an integer or null. So an event that they match means
-exactly what it would mean decoded; all others have to be. `choices`, `delta` and `usage` may have spaces behind colons
-and commas, as Python writes them.
+exactly what it would mean decoded; all others have to be. Colons and commas may be followed by a space, as Python
+writes them. Only sets of characters are repeated possessively: with groups Python did so wrongly before 3.11.5 (gh-106052).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PlainEvents(Struct, frozen=True, eq=False):
 
     `begins`: an event with a text of its only choice, which has index 0, in the group `text`. The text may be empty.
     `ends`, whose last group names the kind: `finish`, the finish reason of that choice and at most an empty text;
-    `usage`, the usage object of an event that has nothing else; or `done`, the closing event.
+    `usage`, the usage object of an event that has nothing else of interest; or `done`, the closing event.
     """
 
     begins: re.Pattern[bytes]
@@ -43,12 +43,12 @@ def usage_message(found: re.Match[bytes]) -> Mapping[str, Any]:
 
 def _listed(pair: bytes) -> bytes:
     """Any number of pairs in braces."""
-    return rb"\{(?:%b(?:, ?%b)*+)?+\}" % (pair, pair)
+    return rb"\{(?:%b(?:, ?%b)*)?\}" % (pair, pair)
 
 
 def _whole(before: bytes, choices: bytes, after: bytes) -> bytes:
     """An event with these patterns of pairs around its choices."""
-    event = rb'data: \{(?:%b, ?)*+"choices": ?\[%b\](?:, ?%b)*+\}\n\n' % (before, choices, after)
+    event = rb'data: \{(?:%b, ?)*"choices": ?\[%b\](?:, ?%b)*\}\n\n' % (before, choices, after)
     # Further line ends would belong to the event.
     return event + rb"(?![\r\n])"
 
@@ -59,7 +59,7 @@ def _one_of(*words: str) -> bytes:
 
 _CHARACTERS = rb"[ !#-\[\]-~]*+"
 _WORD = b'"' + _CHARACTERS + b'"'
-_TEXT = _CHARACTERS + rb'(?:\\["\\/bfnrt]' + _CHARACTERS + b")*+"
+_TEXT = _CHARACTERS + rb'(?:\\["\\/bfnrt]' + _CHARACTERS + b")*"
 _INTEGER = rb"(?:0|[1-9][0-9]{0,17}+)"
 _BESIDE = b'"' + _one_of(*IGNORED) + b'": ?(?:' + _WORD + b"|" + _INTEGER + b"|null)"
 _BESIDE_CHOICE = b'"(?:%b|service_tier": ?%b|(?:service_tier|usage)": ?null)' % (_BESIDE[1:], _WORD)
@@ -70,14 +70,14 @@ _NULLS = _one_of("role", "refusal", "reasoning", "reasoning_content", "tool_call
 _BEHIND_TEXT = b'"(?:role": ?' + _WORD + b"|" + _NULLS + b'": ?null)'
 _BEFORE_TEXT = rb'(?:%b|"content": ?null)' % _BEHIND_TEXT
 _WITHOUT_TEXT = rb'(?:%b|"content": ?"")' % _BEFORE_TEXT
-_DELTA = rb'\{(?:%b, ?)*+"content": ?"(?P<text>%b)"(?:, ?%b)*+\}' % (_BEFORE_TEXT, _TEXT, _BEHIND_TEXT)
+_DELTA = rb'\{(?:%b, ?)*"content": ?"(?P<text>%b)"(?:, ?%b)*\}' % (_BEFORE_TEXT, _TEXT, _BEHIND_TEXT)
 _COUNT = _WORD + b": ?(?:" + _INTEGER + b"|null)"
 _COUNTS = _WORD + b": ?(?:" + _INTEGER + b"|null|" + _listed(_COUNT) + b")"
 
 
 def _choice(pair: bytes, *own: bytes) -> bytes:
-    between = rb"(?:, ?%b)*+, ?" % pair
-    return rb"\{(?:%b, ?)*+" % pair + between.join(own) + rb"(?:, ?%b)*+\}" % pair
+    between = rb"(?:, ?%b)*, ?" % pair
+    return rb"\{(?:%b, ?)*" % pair + between.join(own) + rb"(?:, ?%b)*\}" % pair
 
 
 _FINISHED = _choice(
@@ -91,7 +91,7 @@ CHAT_EVENTS = PlainEvents(
         b"|".join(
             (
                 _whole(_BESIDE_CHOICE, _FINISHED, _BESIDE_CHOICE),
-                rb'data: \{(?:%b, ?)*+"choices": ?\[\], ?"usage": ?(?P<usage>%b)(?:, ?%b)*+\}\n\n(?![\r\n])'
+                rb'data: \{(?:%b, ?)*"choices": ?\[\], ?"usage": ?(?P<usage>%b)(?:, ?%b)*\}\n\n(?![\r\n])'
                 % (_BESIDE, _listed(_COUNTS), _BESIDE),
                 rb"data: (?P<done>\[DONE\])\n\n(?![\r\n])",
             )

@@ -220,6 +220,11 @@ def test_a_folded_header_is_refused_however_its_bytes_are_split_and_a_body_may_l
     for at in range(1, len(raw) - 3):
         with pytest.raises(ProtocolError):
             parsed(raw[:at], raw[at:])
+    # A large head is searched otherwise.
+    large = OK + b"x: %b\r\n" % (b"y" * 5000)
+    with pytest.raises(ProtocolError):
+        parsed(large + b"a: b\r\n c\r\n\r\n")
+    assert b"".join(parsed(large + b"content-length: 4\r\n\r\na\n b").chunks) == b"a\n b"
     body = OK + b"content-length: 4\r\n\r\na\n b"
     for at in range(1, len(body)):
         assert b"".join(parsed(body[:at], body[at:]).chunks) == b"a\n b"

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -455,6 +456,8 @@ def test_a_cancelled_watch_ends_at_once_and_leaves_no_thread_behind(folder: Fold
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+        while any(thread.name.startswith("watch_") for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(main(), SECONDS))
 

@@ -364,7 +364,6 @@ def _lines(headers: Mapping[str, str]) -> bytes:
     values = "".join(headers.values())
     if not values.isprintable() and _CONTROL.search(values):
         headers = {name: value for name, value in headers.items() if not _CONTROL.search(value)}
-    # Without a loop of its own for each header.
     lines = "\r\n".join(map(": ".join, headers.items()))
     return f"{lines}\r\n".encode("latin-1", "replace") if lines else b""
 
