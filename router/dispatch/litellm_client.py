@@ -28,7 +28,7 @@ from router.dispatch.bounds.timeouts import Timeouts
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.connection.fetching import with_media
-from router.dispatch.connection.litellm_clients import close_clients, forget_clients_of_earlier_loops
+from router.dispatch.connection.litellm_clients import close_clients, forget_clients_of_earlier_loops, without_logs
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
@@ -289,11 +289,13 @@ def _load_into(loading: Future[Any]) -> None:
 def _load() -> Any:
     settings.prepare_litellm()
     import litellm
+    from litellm.litellm_core_utils.litellm_logging import Logging
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
     AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(proxy_mounts)
     AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(proxy_mounts)
+    without_logs(Logging)
     # They quote requests and their URLs, line breaks included.
     for name in _LOGGERS:
         logger = logging.getLogger(name)

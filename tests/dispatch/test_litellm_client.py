@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,18 @@ def test_an_error_keeps_its_status_and_hides_the_url(claude: AnthropicUpstream, 
     assert response.headers["retry-after"] == "7"
     assert claude.url.encode() not in body
     assert len(claude.seen) == 1
+
+
+def test_litellm_prepares_no_logs(claude: AnthropicUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    from litellm.litellm_core_utils import litellm_logging
+
+    monkeypatch.setattr(litellm_logging, "get_standard_logging_object_payload", lambda **_: called.append("payload"))
+    for model, stream in itertools.product(("ok", "status-429"), (False, True)):
+        call(card(claude.url, model), body={**BODY, "stream": stream}, stream=stream)
+    with pytest.raises(UpstreamError):
+        call(card(claude.url, "cut"), body={**BODY, "stream": True}, stream=True)
+    assert called == []
 
 
 def test_half_a_character_is_the_clients_mistake(claude: AnthropicUpstream) -> None:

@@ -65,3 +65,10 @@ def test_a_line_of_a_log_has_no_control_characters_no_query_and_a_bound() -> Non
     assert "SECRET" not in line
     assert line.isprintable()
     assert len(line) <= 301
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_part_of_a_secret_is_no_secret(encode: Callable[[str], str]) -> None:
+    for part in (SECRET[:-1], SECRET[1:], SECRET[:6]):
+        for body in (encode(part).encode(), f"a % and \\ & {encode(part)}".encode()):
+            assert redacted(body, (SECRET,), None) == body
