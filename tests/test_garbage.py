@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from router.commands import command
+from router.commands.serve import serve
+from router.errors import PulvinarError
 from router.garbage import pause_search, resume_search
 
 
@@ -40,6 +41,6 @@ def test_who_has_paused_nothing_resumes_nothing() -> None:
 
 
 def test_a_gateway_that_does_not_start_leaves_the_search_as_it_was() -> None:
-    result = CliRunner().invoke(command(), ["serve", "--cards", "/no/such/folder"])
-    assert result.exit_code != 0
+    with pytest.raises(PulvinarError):
+        serve(cards=Path("/no/such/folder"), workers=1)
     assert gc.isenabled()

@@ -26,7 +26,7 @@ from typing import BinaryIO, NoReturn
 
 import msgspec
 
-from bench.gateway.processes import Process, Start
+from bench.gateway.processes import Process, Start, StartError, bare_environment
 
 ROOT = Path(__file__).parents[1]
 _CLI = str(ROOT / "cli.py")
@@ -90,7 +90,7 @@ def warm_starts(shim: Path | None = None) -> Iterator[Callable[..., Start]]:
     ours, theirs = socket.socketpair()
     with ours, contextlib.ExitStack() as forks:
         command = (sys.executable, "-m", "tests.warm_start", str(theirs.fileno()), *([str(shim)] if shim else []))
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"LD_PRELOAD": str(shim)} if shim else {})
+        environment = bare_environment() | {"OMP_NUM_THREADS": "1"} | ({"LD_PRELOAD": str(shim)} if shim else {})
         with theirs:
             server = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()]
@@ -98,8 +98,12 @@ def warm_starts(shim: Path | None = None) -> Iterator[Callable[..., Start]]:
 
         def launch(litellm: bool, start: Start, environment: dict[str, str], log: BinaryIO) -> Process:
             asked = _Asked(str(start.folder), environment, start.command[2:], litellm)
-            socket.send_fds(ours, [msgspec.json.encode(asked)], [log.fileno()])
-            fork = _Fork(int(ours.recv(20)), ours)
+            try:
+                socket.send_fds(ours, [msgspec.json.encode(asked)], [log.fileno()])
+                pid = int(ours.recv(20))
+            except (OSError, ValueError) as error:
+                raise StartError(f"the process that forks has ended with code {server.wait(10)}") from error
+            fork = _Fork(pid, ours)
             forks.callback(fork.close)
             return fork
 
@@ -112,7 +116,11 @@ def warm_starts(shim: Path | None = None) -> Iterator[Callable[..., Start]]:
             yield warm
         finally:
             ours.close()
-            server.wait(60)
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise
 
 
 def _serve(asking: socket.socket, begin: Callable[[], object]) -> None:

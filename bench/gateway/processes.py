@@ -132,9 +132,10 @@ def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Ite
 
     Raises StartError if it exits or is not ready in time.
     """
+    assert not (cores and start.launch), "only a command can be pinned"
     pinned = ("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))) if cores else ()
     started = time.perf_counter()
-    environment = _environment() | start.environment
+    environment = bare_environment() | start.environment
     with log.open("wb") as output:
         process = launched(start, environment, output, pinned)
     try:
@@ -178,7 +179,7 @@ def _port_in(file: Path) -> int | None:
         return None
 
 
-def _environment() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """This environment without proxies, keys and settings, so that runs are comparable."""
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 

@@ -58,7 +58,8 @@ def python_of(name: str) -> Path:
         pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
         # Most of the modules are never imported, so none is compiled ahead.
         options = ["--quiet", "--no-deps", "--no-compile"]
-        install([*pip, "install", *options, *map(str, to_install)], folder)
+        if to_install:
+            install([*pip, "install", *options, *map(str, to_install)], folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return cached_folder(f"{name}-py{version}", [requirements], make) / "bin" / "python"
@@ -66,7 +67,7 @@ def python_of(name: str) -> Path:
 
 def _pins(requirements: Path) -> Iterator[Requirement]:
     for line in requirements.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
+        if line and not line.startswith("#"):
             yield Requirement(line)
 
 

@@ -3,7 +3,8 @@
 The patterns match JSON that is strict and complete: every key is one that is named here, the ones that matter stand at
 most once, and what is no answer's text is a plain word in ASCII, an integer or null. So an event that they match means
 exactly what it would mean decoded; all others have to be. Colons and commas may be followed by a space, as Python
-writes them. Only sets of characters are repeated possessively: with groups Python did so wrongly before 3.11.5 (gh-106052).
+writes them. Only sets of characters are repeated possessively: with groups, Python before 3.11.5 does so wrongly
+(gh-106052).
 """
 
 from __future__ import annotations
