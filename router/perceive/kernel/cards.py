@@ -93,7 +93,7 @@ class CompiledCards:
         )
         found = out if self._padded == self._cards else out[:, : self._cards]
         # An array that is iterated over ends with an exception, which costs as much as all of its rows.
-        return Forecasts(*map(found.__getitem__, range(_ROWS)), novelty)
+        return Forecasts(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7], novelty)
 
     def _prices(self, features: Features) -> Doubles | None:
         """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""
