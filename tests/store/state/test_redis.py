@@ -391,7 +391,7 @@ def test_a_password_is_sent_and_never_shown(server: RedisServer, caplog: pytest.
 def test_a_server_is_reached_by_its_unix_socket(server: RedisServer) -> None:
     async def main() -> None:
         # A gateway that gives up waiting would count alone, and a busy machine may stand still for a second.
-        async with opened(with_prefix(f"unix://{server.folder}/redis.sock"), timeout_s=20.0) as state:
+        async with opened(with_prefix(f"unix://{server.folder}/redis.sock"), timeout_s=10.0) as state:
             assert await accepted(state, 2, 3) == 2
 
     asyncio.run(main())
