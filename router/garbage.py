@@ -4,18 +4,28 @@ process for up to half a second.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
+from collections.abc import Iterator
 
 _LOCK = threading.Lock()
 _PAUSED_BY: set[str] = set()
 
 
-def pause_search(by: str) -> None:
-    """Search for none until everyone who has paused it resumes it. `by` names who does."""
+@contextlib.contextmanager
+def search_paused(by: str) -> Iterator[None]:
+    """A block in which none is searched for, unless `resume_search` ends the pause earlier; `by` names who pauses.
+
+    Where several do, searches begin again when the last pause ends.
+    """
     with _LOCK:
         _PAUSED_BY.add(by)
         gc.disable()
+    try:
+        yield
+    finally:
+        resume_search(by)
 
 
 def resume_search(by: str) -> None:

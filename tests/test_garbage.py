@@ -10,7 +10,7 @@ import pytest
 
 from router.commands.serve import serve
 from router.errors import PulvinarError
-from router.garbage import pause_search, resume_search
+from router.garbage import resume_search, search_paused
 
 
 @pytest.fixture(autouse=True)
@@ -21,20 +21,19 @@ def _searching() -> Iterator[None]:
 
 
 def test_the_search_begins_again_when_the_last_pause_ends() -> None:
-    pause_search("start")
-    pause_search("litellm")
-    assert not gc.isenabled()
-    resume_search("start")
-    assert not gc.isenabled()
-    resume_search("litellm")
+    with search_paused("start"):
+        with search_paused("litellm"):
+            assert not gc.isenabled()
+            resume_search("start")
+            assert not gc.isenabled()
+        assert gc.isenabled()
     assert gc.isenabled()
 
 
 def test_who_has_paused_nothing_resumes_nothing() -> None:
-    pause_search("litellm")
-    resume_search("start")
-    assert not gc.isenabled()
-    resume_search("litellm")
+    with search_paused("litellm"):
+        resume_search("start")
+        assert not gc.isenabled()
     gc.disable()
     resume_search("litellm")
     assert not gc.isenabled()

@@ -29,6 +29,8 @@ import msgspec
 from bench.gateway.processes import Process, Start, StartError, bare_environment
 
 ROOT = Path(__file__).parents[1]
+Warm = Callable[[Start], Start]
+"""Lets a start be launched as a fork."""
 _CLI = str(ROOT / "cli.py")
 
 

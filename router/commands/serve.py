@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 from router import settings
 from router.commands import options
 from router.errors import CallerError
-from router.garbage import pause_search, resume_search
+from router.garbage import search_paused
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml, if it exists")
@@ -73,7 +72,8 @@ def serve(
     if workers > 1:
         # Before this process imports the same.
         start_sharing(SHARED)
-    with _loading() if workers == 1 else contextlib.nullcontext():
+    # Until the gateway is ready, which ends the pause. Workers share what one process has loaded before.
+    with search_paused("start") if workers == 1 else contextlib.nullcontext():
         from router.gateway.server.serve import ServeOptions
         from router.gateway.server.serve import serve as run
 
@@ -97,16 +97,6 @@ def serve(
             access_log=access_log,
         )
         run(serve_options, notify=_print_to_stderr)
-
-
-@contextlib.contextmanager
-def _loading() -> Iterator[None]:
-    """Search for no cycles until the gateway is ready, when it begins: what is loaded before stays."""
-    pause_search("start")
-    try:
-        yield
-    finally:
-        resume_search("start")
 
 
 def _print_to_stderr(line: str) -> None:

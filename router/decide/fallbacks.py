@@ -19,7 +19,6 @@ T = TypeVar("T")
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
-_SHARED = "shared"
 _NEAR = 256
 """So many of the first cards are gone through one by one: most orders have enough servers among them."""
 _REMEMBERED_FIRSTS = 64
@@ -44,7 +43,7 @@ def fallbacks_among(
     for a card with more context where `needed_tokens` come near that of the first. None where it takes more than this
     beginning of an order that is not `is_whole`.
     """
-    facts: _Shared = catalog.derived.get(_SHARED) or once(catalog, _SHARED, functools.partial(_Shared, catalog))
+    facts = once(catalog, "shared", functools.partial(_Shared, catalog))
     first = int(order[0])
     picked, after = facts.next_servers(order, count)
     if len(picked) < count and not is_whole:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -35,12 +35,7 @@ _MOST_KEPT = 512
 
 def once(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returns, computed once for a catalogue: it must not depend on a request, and nobody may change it."""
-    kept = catalog.derived
-    try:
-        found: T = kept[key]
-    except KeyError:
-        found = kept[key] = make()
-    return found
+    return _kept(catalog.derived, key, make)
 
 
 def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
@@ -48,6 +43,10 @@ def once_bounded(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
     kept = catalog.derived_by_clients
     if len(kept) >= _MOST_KEPT:
         kept.clear()
+    return _kept(kept, key, make)
+
+
+def _kept(kept: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
     try:
         found: T = kept[key]
     except KeyError:

@@ -22,7 +22,6 @@ from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPU
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 _TEXT = frozenset({"text"})
-_FACTS = "requirements"
 
 
 class Requirement(Struct, frozen=True):
@@ -116,8 +115,7 @@ def _new_facts(catalog: Catalog) -> _CatalogFacts:
 
 
 def _catalog_facts(catalog: Catalog) -> _CatalogFacts:
-    found: _CatalogFacts | None = catalog.derived.get(_FACTS)
-    return once(catalog, _FACTS, functools.partial(_new_facts, catalog)) if found is None else found
+    return once(catalog, "requirements", functools.partial(_new_facts, catalog))
 
 
 def _context_for(tokens: int, inputs: DecisionInputs, facts: _CatalogFacts) -> LimitResult:

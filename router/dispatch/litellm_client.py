@@ -35,7 +35,7 @@ from router.dispatch.response import UpstreamResponse, disconnected, late, passe
 from router.dispatch.stream import EventStream, Source
 from router.errors import FieldError, UpstreamError
 from router.formats.json import json_bytes
-from router.garbage import pause_search, resume_search
+from router.garbage import search_paused
 from router.wire.dialect import Dialect
 from router.wire.dialect.fields import fit_fields
 from router.wire.errors import ReportedError, fault_of
@@ -273,8 +273,7 @@ def _placeholder_key(card: Card) -> str | None:
 
 
 def _load_into(loading: Future[Any]) -> None:
-    with _IMPORTING:
-        pause_search("litellm")
+    with _IMPORTING, search_paused("litellm"):
         try:
             litellm = _load()
             gc.freeze()
@@ -282,8 +281,6 @@ def _load_into(loading: Future[Any]) -> None:
             loading.set_exception(error)
         else:
             loading.set_result(litellm)
-        finally:
-            resume_search("litellm")
 
 
 def _load() -> Any:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,11 +25,11 @@ from router.gateway.config.keys import Key, Keys, hash_of
 from router.store.state.sqlite import SqliteState
 from tests.billing.upstream import DOLLAR_TOKENS, TOKENS, CountingUpstream, counting_upstream
 from tests.gateway.servers import gateway_server, wait_for
+from tests.warm_start import Warm
 
 KEY = {"authorization": "Bearer pv-team"}
 USD_PER_TOKEN = 1.0 / DOLLAR_TOKENS
 """An answer of the model `dollar` costs one dollar."""
-Warm = Callable[[Start], Start]
 PROJECT = Path(__file__).parents[2]
 
 

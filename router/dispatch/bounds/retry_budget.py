@@ -126,8 +126,6 @@ class _KeyBudget:
             self._waiting.discard(waiting)
 
     def _forget(self, now_s: float) -> None:
-        begun_s, requests, failed = now_s - self.window_s, self._requests, self._failed
-        while requests and requests[0] <= begun_s:
-            requests.popleft()
-        while failed and failed[0] <= begun_s:
-            failed.popleft()
+        for times in (self._requests, self._failed):
+            while times and times[0] <= now_s - self.window_s:
+                times.popleft()

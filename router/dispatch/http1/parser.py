@@ -18,7 +18,6 @@ _FIELD_BYTES = 4
 _STATUS_LINE_BYTES = 16
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FOLD = re.compile(rb"\n[ \t]")
-_TOO_LARGE = "the head of the answer is too large"
 # Heads up to this size are first searched for what every fold has, which is faster than the pattern.
 _SHORT_BYTES = 4096
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -114,9 +113,7 @@ class AnswerParser:
         """The parser's callback: a head begins."""
         self._has_heard = self._has_begun = True
         # However short, each of many heads of 1xx counts.
-        self._head_bytes += _STATUS_LINE_BYTES
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ProtocolError(_TOO_LARGE)
+        self._count(_STATUS_LINE_BYTES)
         if self.is_complete:
             self._is_unasked()
 
@@ -124,9 +121,7 @@ class AnswerParser:
         """The parser's callback: a field of a head, or of the trailers."""
         self._has_heard = True
         self._fields += 1
-        self._head_bytes += len(name) + len(value) + _FIELD_BYTES
-        if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
-            raise ProtocolError(_TOO_LARGE)
+        self._count(len(name) + len(value) + _FIELD_BYTES)
         if self.head is not None:
             return
         key = name.decode("ascii").lower()
@@ -188,6 +183,11 @@ class AnswerParser:
 
     def _is_unasked(self) -> None:
         self.has_extra, self.can_go_on = True, False
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
+            raise ProtocolError("the head of the answer is too large")
 
 
 def _is_chunked(transfer_encoding: str) -> bool:

@@ -49,14 +49,10 @@ def _content(text: str, file: Path) -> list[Any]:
         # Not by `yaml.parse`, which asks before every event whether there is one.
         for event in iter(loader.get_event, None):
             kind = type(event)
-            if kind is yaml.ScalarEvent:
+            if kind is yaml.ScalarEvent or kind in _STARTS:
                 if event.anchor is not None or event.tag is not None:
                     raise _unsupported(event, file)
-                events.append(event)
-            elif kind in _STARTS:
-                depth += 1
-                if event.anchor is not None or event.tag is not None:
-                    raise _unsupported(event, file)
+                depth += kind is not yaml.ScalarEvent
                 if depth > _MAX_DEPTH:
                     line = event.start_mark.line + 1
                     raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")

@@ -79,8 +79,8 @@ class RequestMiddleware:
         scope["path"], state["model"] = target.path, target.model
         visitors, origin, timeouts = self._visitors(), headers.get("origin"), self._timeouts()
         exchange.added = f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n".encode()
-        if visitors.origins:
-            exchange.added += b"".join([b"%b: %b\r\n" % pair for pair in visitors.cors_headers(origin)])
+        for pair in visitors.cors_headers(origin):
+            exchange.added += b"%b: %b\r\n" % pair
         exchange.limit(timeouts.send_s, exchange.connection.loop.time() + timeouts.total_s)
         if _ENCODED_SLASH in target.path.lower():
             error = ErrorResponse(400, _NO_SUCH_PATH, "invalid_request_error", "invalid_path")

@@ -189,7 +189,7 @@ class Selector:
         key_id = request.key_id
         # A client that names a plan gets that plan.
         choice: ExperimentChoice | None = None
-        if named is None and policy.experiment is not None:
+        if named is None:
             policy, choice = self._experiments.assigned(request.active, policy, request.key, identity.session)
         last = await self._sessions.find(identity, key_id)
         kept = None if last is None else last.card

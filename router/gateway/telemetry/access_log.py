@@ -90,11 +90,10 @@ def line_of(record: Record) -> bytes:
         input_tokens=None if usage is None else _exact_count(usage.input_tokens),
         output_tokens=None if usage is None else _exact_count(usage.output_tokens),
         cached_input_tokens=None if usage is None else _exact_count(usage.cached_input_tokens),
-        # Four times as fast as `round`. Infinity becomes NaN, which is encoded as null.
-        cost_usd=None if outcome.cost_usd is None else (outcome.cost_usd * 1e9 + 0.5) // 1 / 1e9,
-        ttft_ms=None if outcome.ttft_ms is None else (outcome.ttft_ms * 1e3 + 0.5) // 1 / 1e3,
-        total_ms=(outcome.total_ms * 1e3 + 0.5) // 1 / 1e3,
-        overhead_ms=(outcome.overhead_ms * 1e3 + 0.5) // 1 / 1e3,
+        cost_usd=_rounded(outcome.cost_usd, 1e9),
+        ttft_ms=_rounded(outcome.ttft_ms, 1e3),
+        total_ms=_rounded(outcome.total_ms, 1e3),
+        overhead_ms=_rounded(outcome.overhead_ms, 1e3),
         retries=outcome.retries,
         faults=tuple(faults[:_MAX_FAULTS]),
         error=safe_code(outcome.error) if outcome.error else None,
@@ -111,6 +110,11 @@ def safe_code(text: str) -> str:
 @functools.lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _rounded(value: float | None, steps: float) -> float | None:
+    # Four times as fast as `round`. Infinity becomes NaN, which is encoded as null.
+    return None if value is None else (value * steps + 0.5) // 1 / steps
 
 
 def _exact_count(tokens: int) -> int | None:

@@ -13,18 +13,18 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from bench.gateway.processes import Start
 from router.gateway.config.keys import load_keys
 from tests.faults.io.cases import DRAIN, KEYS, RELOAD, REQUEST, START, Case, cases, sample
 from tests.faults.io.service import Service, fingerprint, prepared, route, serving
 from tests.faults.io.shim import Operation
 from tests.faults.upstream import Upstream
 from tests.gateway.servers import wait_for
+from tests.warm_start import Warm
 
 pytestmark = pytest.mark.slow
 # Longer than the pause of the journal's thread, which moves the record of a request.
@@ -38,7 +38,6 @@ TWICE = Case((Operation.OPEN,), 5, errno.EMFILE, -1)
 # A permission that is missing is a fault of the file: its change is noticed.
 RELOADS = [case for case in cases(RELOAD) if case.error != errno.EACCES]
 PARTS = range(8)
-Warm = Callable[[Start], Start]
 STOPPED_BY_SIGTERM = (-signal.SIGTERM, 0)
 
 

@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,9 +23,9 @@ from router.cards.schema import to_plain
 from router.errors import ConfigurationError, PassingError
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
 from tests.gateway.servers import Upstream, make_card
+from tests.warm_start import Warm
 
 ROOT = Path(__file__).parents[3]
-Warm = Callable[[Start], Start]
 BODY = {"model": "a", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
 

@@ -23,9 +23,9 @@ from router.gateway.server.descriptors import raise_descriptor_limit
 from router.gateway.server.listener import listen
 from tests.dispatch.calls import unused_address
 from tests.gateway.servers import Upstream, make_card, wait_for
+from tests.warm_start import Warm
 
 ROOT = Path(__file__).parents[3]
-Warm = Callable[[Start], Start]
 
 
 @contextlib.contextmanager
