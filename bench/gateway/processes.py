@@ -73,9 +73,11 @@ def tree(root: int) -> list[int]:
     while children:
         pid = children.pop()
         pids.append(pid)
-        for tasks in (_PROC / str(pid) / "task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                children += map(int, tasks.read_text().split())
+        # It may have ended meanwhile.
+        with contextlib.suppress(OSError):
+            for thread in (_PROC / str(pid) / "task").iterdir():
+                with contextlib.suppress(OSError):
+                    children += map(int, (thread / "children").read_text().split())
     return pids
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from bench.gateway.processes import Server, Start, StartError, free_port, running
+from bench.gateway.processes import Server, Start, StartError, free_port, running, tree
 
 if not Path("/proc/self/stat").exists():
     pytest.skip("processes are read from /proc", allow_module_level=True)
@@ -50,6 +51,12 @@ def test_cpu_and_memory_include_child_processes(tmp_path: Path) -> None:
         assert server.cpu_s() >= child_process.cpu_s() >= 0.4
         assert server.rss_mb() > child_process.rss_mb() > 1
         assert server.pss_mb() <= server.rss_mb()
+
+
+def test_a_process_that_has_ended_has_no_descendants() -> None:
+    ended = subprocess.Popen((sys.executable, "-c", ""))
+    ended.wait()
+    assert tree(ended.pid) == [ended.pid]
 
 
 def test_children_end_with_the_server(tmp_path: Path) -> None:
