@@ -100,7 +100,8 @@ class Replayer:
         edited = () if _deciding(policy) == then else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)
-        reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)
+        aged = _date_changes(recorded, policy, today)
+        reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes, *aged)
         return self._decide(recorded, cards, policy, plans, today, reasons)
 
     def decide_by(
@@ -308,6 +309,16 @@ def _plan_changes(then: Plans, now: Plans, recorded: DecisionRecord, policy: Pol
     if used and then.columns != now.columns:
         changes.append("columns of plans fitted again")
     return tuple(changes)
+
+
+def _date_changes(recorded: DecisionRecord, policy: Policy, today: datetime.date | None) -> tuple[str, ...]:
+    """The day of the decision and that of the replay, where they differ and the age of cards counts."""
+    now = "" if today is None else today.isoformat()
+    flags = (policy.flags, read_flags(recorded.flags))
+    counts = any(limit.field == "age" for each in flags for limit in each.limits) or any(
+        "age" in each.goals for each in flags
+    )
+    return (f"date changed: {recorded.day}, now {now}",) if counts and now != recorded.day else ()
 
 
 def _same(one: Evidence | None, two: Evidence | None) -> bool:

@@ -22,9 +22,9 @@ from router.cards.catalog import Catalog
 from router.decide.model_name import is_auto, is_plan
 from router.decide.requirements import word_requirements
 from router.dispatch.costs import TokenRates, Tokens, cache_factors, price_of, token_rates, tokens_by_rate
-from router.errors import CallerError
+from router.errors import CallerError, ConfigurationError
 from router.perceive.predictor import Predictor
-from router.store.records.record import Record
+from router.store.records.record import DecisionRecord, Record
 from router.store.records.snapshots import CatalogSnapshot
 from router.types import Doubles, Features, Floats, Mask
 
@@ -143,14 +143,19 @@ def savings(
     the card that its client named. `by` is a key of `GROUPINGS`. Raises CallerError for a card that does not exist or
     has no price, or an unknown grouping, ConfigurationError if the recorded features come from another encoder.
     """
-    if by is not None and by not in GROUPINGS:
-        raise CallerError(f'--by takes {", ".join(GROUPINGS)}; got "{by}"')
+    check_grouping(by)
     accumulator = _Accumulator(cards, predictor, unavailable, GROUPINGS[by] if by else None, against)
     for record in records:
         # No client asked for the answer of a shadow, so no baseline would have given it.
         if record.shadow is None:
             accumulator.add(record)
     return accumulator.result()
+
+
+def check_grouping(by: str | None) -> None:
+    """Raises CallerError where `by` is neither None nor a key of `GROUPINGS`."""
+    if by is not None and by not in GROUPINGS:
+        raise CallerError(f'--by takes {", ".join(GROUPINGS)}; got "{by}"')
 
 
 class _Accumulator:
@@ -245,6 +250,13 @@ class _Accumulator:
             return f"the client asked for {asked}, which is no card of the catalogue"
         return f"{asked} has no price" if np.isnan(self._prices[0, card]) else card
 
+    def _features(self, decision: DecisionRecord) -> Features | str:
+        """The features of a decision, or why this predictor cannot read them."""
+        try:
+            return features_of(decision, self._predictor)
+        except ConfigurationError:
+            return f"decided by artifact {decision.artifact}, whose features {self._predictor.id} does not read"
+
     def _comparable(self, record: Record) -> _Comparable | str:
         """The fields of `record` that the comparison needs, or the reason to leave it out."""
         outcome, decision = record.outcome, record.decision
@@ -258,9 +270,9 @@ class _Accumulator:
         if card is None:
             return f"{outcome.card} is no longer in the catalogue"
         named = self._named(record.asked) if self._by_client else None
-        if isinstance(named, str):
-            return named
-        features = features_of(decision, self._predictor)
+        features = self._features(decision)
+        if isinstance(named, str) or isinstance(features, str):
+            return named if isinstance(named, str) else str(features)
         incapable = incapable_cards(self._catalog, features)
         self._incapable += incapable
         self._incapable_by_client += named is not None and bool(incapable[named])

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from router import __version__, settings
 from router.errors import CallerError, ConfigurationError
+from router.formats.yaml.file import yaml_files
 
 if TYPE_CHECKING:
     from router.cards import Catalog
@@ -190,7 +191,7 @@ def _own_configuration(target: Target) -> dict[str, str]:
         ("plans", settings.default_plans_folder(), settings.shipped_plans_folder()),
     ):
         if folder.resolve() != shipped.resolve():
-            own |= {f"{name}/{file.name}": file.read_text("utf-8") for file in sorted(folder.glob("*.yaml"))}
+            own |= {f"{name}/{file.name}": file.read_text("utf-8") for file in yaml_files(folder)}
     return own
 
 

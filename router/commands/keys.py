@@ -88,7 +88,8 @@ def add_key(
         f'{path}: added the key "{name}". Save it now: only its hash is stored. A running gateway reloads the file.',
         err=True,
     )
-    typer.echo(_reach(added), err=True)
+    problem = added.inactive_reason(options.today())
+    typer.echo(_reach(added) if problem is None else f"It {problem}, so requests with it are refused.", err=True)
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -278,6 +279,19 @@ def test_re_deciding_with_an_edited_card_names_it_as_the_reason(store: Store, pr
     assert edited.reasons == ("card edited: poet",)
     assert (recorded.card, edited.decision.card) == ("poet", "generalist")
     assert {"card", "cost_usd", "quality"} <= {difference.field for difference in edited.differences}
+
+
+def test_re_deciding_on_a_later_day_names_the_day_where_the_age_of_cards_counts(
+    store: Store, predictor: Predictor
+) -> None:
+    released = {"released": "2025-01-01"}
+    tested = router(predictor, calculator=released, poet=released, generalist=released)
+    later = TODAY + datetime.timedelta(days=1)
+    cards = CatalogSnapshot(tested.catalog, tested.evidence)
+    for flags, reasons in (("", ()), ("age<9000d", (f"date changed: {TODAY}, now {later}",))):
+        routed = tested.route(ChatRequest.from_prompt(SUM), flags=flags, today=TODAY)
+        replayed = store.replayer.re_decide(store.record(tested, routed), cards, tested.policies, later)
+        assert replayed.reasons == reasons
 
 
 def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, predictor: Predictor) -> None:

@@ -219,6 +219,14 @@ def deleted_card(traffic: Traffic) -> None:
     traffic.answer(SUMS[1], "gone", outcome=Outcome(200, 1.0, "gone", usage=Usage(1, 1), cost_usd=1.0))
 
 
+def of_another_artifact(traffic: Traffic) -> None:
+    traffic.answer(SUMS[1], "generalist")
+    decision = traffic.records[-1].decision
+    assert decision is not None
+    other = replace(decision, artifact="older", vector=decision.vector[:-4])
+    traffic.records[-1] = replace(traffic.records[-1], decision=other)
+
+
 @pytest.mark.parametrize(
     ("add", "reason"),
     [
@@ -335,3 +343,13 @@ def test_an_unknown_grouping_or_card_is_a_caller_error(traffic: Traffic) -> None
         traffic.savings(by="week")
     with pytest.raises(UnknownModelError, match='did you mean "poet"'):
         traffic.savings(against="pot")
+
+
+def test_requests_of_an_artifact_that_reads_other_features_are_left_out(predictor: Predictor) -> None:
+    traffic = Traffic(router(predictor))
+    traffic.answer(SUMS[0], "calculator")
+    of_another_artifact(traffic)
+    result = traffic.savings()
+    assert result.left_out == {f"decided by artifact older, whose features {predictor.id} does not read": 1}
+    assert result.total is not None
+    assert result.total.requests == 1

@@ -92,3 +92,20 @@ def test_a_mistake_is_explained(
     assert ended.code == 2
     assert problem in ended.err
     assert (cards / "new.yaml").read_text() == NEW
+
+
+@pytest.mark.parametrize("share", ["0.5", "50%", " 50 %"])
+def test_a_share_is_written_as_a_percentage_however_it_is_stated(
+    cards: Path, tmp_path: Path, run: Run, share: str
+) -> None:
+    ended = run("canary", "start", cards / "new.yaml", "--of", "old", "--share", share, "--store", tmp_path / "store")
+    assert ended.code == 0, ended.err
+    assert "share: 50%" in (cards / "new.yaml").read_text()
+
+
+def test_a_card_whose_style_cannot_be_edited_is_left_as_it_is(cards: Path, tmp_path: Path, run: Run) -> None:
+    text = "{id: new, provider: openai, model: new}\n"
+    (cards / "new.yaml").write_text(text)
+    ended = run("canary", "start", cards / "new.yaml", "--of", "old", "--store", tmp_path / "store")
+    assert "write `of: old, share: 5%, state: canary` under `lineage` by hand" in ended.err
+    assert (cards / "new.yaml").read_text() == text

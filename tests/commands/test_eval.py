@@ -74,6 +74,14 @@ def test_the_page_is_written_beside_the_table(run: Run, sums_and_verses: Path, t
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_the_table_is_printed_although_the_page_cannot_be_written(
+    run: Run, sums_and_verses: Path, tmp_path: Path
+) -> None:
+    ended = run("eval", sums_and_verses, *SHORT, "--html", tmp_path / "missing" / "report.html")
+    assert ended.code != 0
+    assert "pulvinar" in ended.out
+
+
 def test_json_stays_json_when_a_page_is_written_too(run: Run, sums_and_verses: Path, tmp_path: Path) -> None:
     report = json.loads(run("eval", sums_and_verses, *SHORT, "--json", "--html", tmp_path / "report.html").out)
     assert report["version"] == 1
@@ -111,6 +119,8 @@ def test_another_set_is_forecast(run: Run, sums_and_verses: Path, tmp_path: Path
         (("--pair", "bard"), '--pair takes two models, "strong,weak", got "bard"'),
         (("--pair", "bard,abcus"), 'did you mean "abacus"'),
         (("--baselines", "some"), "--baselines takes none, quick or all"),
+        (("--draws", "-5"), "'--draws'"),
+        (("--random-state", "-1"), "'--random-state'"),
         (("--by", "moon"), '--by takes "domain" or "model"'),
     ],
 )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from router.analysis.experiments.comparison import Arm, Difference
 from router.analysis.experiments.standing import PREFIX, Standing, write
@@ -79,3 +80,13 @@ def test_answers_of_a_shadow_are_compared_with_those_of_clients(tmp_path: Path, 
         0.25,
     )
     assert "of r0, which small answered" in run("records", "show", "s0", "--store", tmp_path).out
+
+
+def test_a_figure_that_is_unknown_has_no_unit(tmp_path: Path, run: Run) -> None:
+    priced = pair(0, True)
+    assert priced.shadow is not None
+    assert priced.shadow.second is not None
+    first, second = (replace(side, cost_usd=None) for side in (priced.shadow.first, priced.shadow.second))
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([replace(priced, shadow=replace(priced.shadow, first=first, second=second))], 1.0)
+    assert "cost of an answer" not in run("records", "shadow", "--store", tmp_path).out

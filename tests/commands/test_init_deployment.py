@@ -50,6 +50,13 @@ def test_docker_writes_a_compose_file_with_the_users_cards_and_port(folder: Path
     assert "near: base_url is on 127.0.0.1, which is the container itself" in done.out
 
 
+def test_files_that_end_in_yml_are_deployed_too(folder: Path, run: Run) -> None:
+    (folder / "model_cards" / "mine.yaml").rename(folder / "model_cards" / "mine.yml")
+    done = run("init", "out", "--docker")
+    assert done.code == 0, done.err
+    assert (folder / "out" / "config" / "model_cards" / "mine.yml").read_text() == CARD
+
+
 def test_systemd_writes_a_unit_that_verifies(folder: Path, run: Run) -> None:
     done = run("init", "out", "--systemd", "--port", "9000")
     assert done.code == 0, done.err

@@ -85,6 +85,12 @@ def test_adding_a_key_says_what_it_reaches(run: Run, file: Path, options: list[s
     assert reach in run("keys", "add", "ci", "--file", file, *options).err
 
 
+def test_a_key_that_has_expired_already_reaches_nothing(run: Run, file: Path) -> None:
+    shown = run("keys", "add", "ci", "--file", file, "--expires", "2020-01-01").err
+    assert "It expired on 2020-01-01, so requests with it are refused." in shown
+    assert "reaches" not in shown
+
+
 def test_adding_a_key_keeps_the_existing_text(run: Run, file: Path) -> None:
     before = f"""# ours
 keys:

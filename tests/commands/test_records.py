@@ -184,6 +184,19 @@ def test_following_prints_new_records_until_it_is_interrupted(store: Path, stop:
         assert ended(process) == (0, "")
 
 
+def test_following_waits_for_the_first_record(tmp_path: Path) -> None:
+    store = tmp_path / "new"
+    with tailing(store, "--follow", "--json") as process:
+        assert process.stderr is not None
+        assert "no records in" in process.stderr.readline()
+        journal = Journal.open(store, interval_s=0.01)
+        journal.append(record("first", at=time.time()))
+        assert ids(next_line(process)) == ["first"]
+        journal.close()
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (0, "")
+
+
 def test_following_ends_when_the_reader_of_its_output_exits(store: Path) -> None:
     with tailing(store, "--follow", "--json") as process:
         next_line(process)

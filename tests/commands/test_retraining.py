@@ -117,7 +117,11 @@ def test_the_worse_artifact_is_refused(folder: Path, tmp_path: Path, run: Run) -
     ("arguments", "problem"),
     [
         (("train", "--out", "x"), "nothing to train on"),
-        (("train", "set", "--from-records", "store", "--out", "x"), "either SETS or --from-records"),
+        (("train", "set", "--from-records", "store", "--out", "x"), "SETS: not with --from-records"),
+        (
+            ("train", "--from-records", "store", "--out", "x", "--ids", "f", "--plans"),
+            "--ids, --plans: not with --from-",
+        ),
         (("train", "--from-records", "nowhere", "--out", "x"), "--from-records: nowhere is no store with records"),
         (("train", "--from-records", "store", "--artifact", "old", "--out", "old"), "is the artifact to begin with"),
         (("train", "--from-records", "store", "--artifact", "old", "--out", "x", "--since", "1d"), "too little to"),

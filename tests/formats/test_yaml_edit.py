@@ -33,7 +33,7 @@ from router.formats.yaml.file import read_yaml
 def test_only_the_value_changes(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "card.yaml"
     file.write_bytes(before.encode())
-    set_in_mapping(file, "lineage", "state", "promoted")
+    set_in_mapping(file, "lineage", {"state": "promoted"})
     assert file.read_bytes().decode() == after
     assert read_yaml(file)[0]["lineage"]["state"] == "promoted"
 
@@ -43,7 +43,7 @@ def test_a_style_that_cannot_be_edited_leaves_the_file_and_says_what_to_write(tm
     file = tmp_path / "card.yaml"
     file.write_text(before)
     with pytest.raises(CallerError, match="write `state: promoted` under `lineage` by hand"):
-        set_in_mapping(file, "lineage", "state", "promoted")
+        set_in_mapping(file, "lineage", {"state": "promoted"})
     assert file.read_text() == before
 
 

@@ -82,7 +82,7 @@ def compare_artifacts(
     today: datetime.date | None = None,
 ) -> ArtifactPromotion:
     """Compare the artifacts of two routers that differ in nothing else. `budget` is the greatest share of expected
-    negative flips; of at most `sample` requests, the newest, the decision is made again with each.
+    negative flips; of at most `sample` requests, the newest, the decision is made again with each; with 0, of none.
 
     Raises CallerError where there are too few judged requests, or the artifacts do not read the same features.
     """
@@ -113,7 +113,7 @@ def compare_artifacts(
         trained_before=before,
         forecasts=forecasts,
         routes=routes,
-        refusals=_refusals(forecasts, routes, budget),
+        refusals=_refusals(forecasts, routes, budget, is_routed=sample > 0),
     )
 
 
@@ -182,7 +182,9 @@ def _uncorrected(decision: DecisionRecord | None) -> DecisionRecord:
     return msgspec.structs.replace(decision, memory="", corrections=())
 
 
-def _refusals(forecasts: ForecastComparison, routes: RouteChanges | None, budget: float | None) -> tuple[str, ...]:
+def _refusals(
+    forecasts: ForecastComparison, routes: RouteChanges | None, budget: float | None, *, is_routed: bool
+) -> tuple[str, ...]:
     reasons = []
     low, high = forecasts.gain_ci95
     if low <= 0:
@@ -190,9 +192,9 @@ def _refusals(forecasts: ForecastComparison, routes: RouteChanges | None, budget
             f"its forecasts are not nearer to the judgements beyond doubt: squared error less by {forecasts.gain:+.4f} "
             f"(95 % {low:+.4f} to {high:+.4f})"
         )
-    if routes is None:
+    if routes is None and is_routed:
         reasons.append("no recorded decision could be made again, so what would change is not known")
-    elif budget is not None and routes.negative > budget:
+    elif routes is not None and budget is not None and routes.negative > budget:
         reasons.append(
             f"{100 * routes.negative:.3g}% expected negative flips, more than the budget of {100 * budget:.3g}%"
         )

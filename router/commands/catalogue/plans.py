@@ -52,7 +52,7 @@ def show(
 
 @app.command("lint")
 def lint(folder: options.PlansFolder = None, cards: options.Cards = None) -> None:
-    """Check the plans and the policies that name them; exit with 2 where one is wrong."""
+    """Check the plans and the policies that name them; exit with 3 where one is wrong."""
     from router import settings
     from router.decide.policy import load_policies
 

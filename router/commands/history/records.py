@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.history.stores import Store, read_records
+from router.commands.history.stores import Store, read_records, wait_for_records
 from router.errors import CallerError
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def tail(
     from router.store.records.protocol import Filter
 
     records = read_records(store, records_url)
-    if records is None:
+    if records is None and not follow:
         return
     wanted = Filter(card=card, key=key, errors=errors)
-    with records, _until_interrupted() if follow else contextlib.nullcontext():
+    with _until_interrupted() if follow else contextlib.nullcontext(), contextlib.ExitStack() as stack:
+        records = stack.enter_context(records or wait_for_records(store, records_url, _POLL_S))
         last = records.last_number()
         _print_records(records.tail(count, wanted), as_json, follow)
         if follow:

@@ -43,10 +43,12 @@ def savings(
 ) -> None:
     """Compare the cost and forecast quality of routed requests with those of a baseline."""
     from router import Router
+    from router.analysis.savings import check_grouping
     from router.analysis.savings import savings as compare
     from router.store.records.protocol import Filter
     from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 
+    check_grouping(by)
     start = None if since is None else read_since(since)
     recorded = stores.read_records(store, records_url)
     if recorded is None:

@@ -72,8 +72,8 @@ def _rows(first: Half, second: Half) -> list[tuple[str, str, str]]:
     def share(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}%"
 
-    def number(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+    def number(value: float | None, form: str, unit: str = "") -> str:
+        return "-" if value is None else format(value, form) + unit
 
     rows = [
         ("refused", share(first.refused), share(second.refused)),
@@ -81,7 +81,7 @@ def _rows(first: Half, second: Half) -> list[tuple[str, str, str]]:
         ("graders", number(first.grade, ".3f"), number(second.grade, ".3f")),
         ("characters", number(first.characters, ",.0f"), number(second.characters, ",.0f")),
         ("output tokens", number(first.output_tokens, ",.0f"), number(second.output_tokens, ",.0f")),
-        ("cost of an answer", number(first.cost_usd, ".4g") + "$", number(second.cost_usd, ".4g") + "$"),
-        ("median time", number(first.median_ms, ",.0f") + " ms", number(second.median_ms, ",.0f") + " ms"),
+        ("cost of an answer", number(first.cost_usd, ".4g", "$"), number(second.cost_usd, ".4g", "$")),
+        ("median time", number(first.median_ms, ",.0f", " ms"), number(second.median_ms, ",.0f", " ms")),
     ]
     return [row for row in rows if row[1:] != ("-", "-")]

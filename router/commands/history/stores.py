@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,3 +38,11 @@ def read_records(store: str | None, records_url: str | None) -> RecordStore | No
         return records
     typer.echo(f"no records in {backend.records_place} yet: `route serve` writes them", err=True)
     return None
+
+
+def wait_for_records(store: str | None, records_url: str | None, poll_s: float) -> RecordStore:
+    """The records in these places, once there is a store, which may still be empty."""
+    backend = backend_of(store, records_url)
+    while (records := backend.read_records()) is None:
+        time.sleep(poll_s)
+    return records

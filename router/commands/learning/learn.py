@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,12 @@ import typer
 
 from router import settings
 from router.commands import options
+from router.commands.learning import gate as gates
 from router.commands.learning.retraining import from_records
 from router.errors import CallerError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from router.cards.catalog import Catalog
-    from router.compose.learned import GateFile
     from router.learn.data import RoutingSet
     from router.learn.engine import Engine
     from router.perceive.predictor import Predictor
@@ -32,9 +32,6 @@ SetsOrNone = Annotated[
 EncoderName = Annotated[
     str, typer.Option("--encoder", help="`static`, or a sentence-transformers model (extra `train`).")
 ]
-
-_GATE_FOLDS = 5
-_LEAST_ANSWERED = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -108,8 +105,18 @@ def train(
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
     if records is not None:
-        if sets:
-            raise CallerError("give either SETS or --from-records, not both")
+        _refuse(
+            {
+                "SETS": sets,
+                "--ids": ids,
+                "--aliases": aliases,
+                "--graded": graded,
+                "--leaderboards": leaderboards,
+                "--report": report,
+                "--plans": plans,
+                "--plans-only": plans_only,
+            }
+        )
         asked = from_records.Asked(records, since, held_out, tuple(trust_key or ()))
         from_records.retrain(asked, out, cards, policies, artifact, as_json=as_json)
         return
@@ -117,27 +124,25 @@ def train(
         raise CallerError("nothing to train on: name routing data sets, or --from-records STORE")
     if leaderboards is not None and graded is None:
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
+    names = read_aliases(aliases) if aliases else None
+    listed = None if ids is None else read_ids(ids)
+    answered = gates.Asked(sets, encoder, "--plans-only" if plans_only else "--plans", listed, names)
     if plans_only:
         encoder_name(out)  # Raises ArtifactError where there is no artifact.
         with open_engine(engine_name) as engine:
-            gate = _fit_gate(sets, encoder, "--plans-only", options.load_cards(cards), plans_folder, engine)
-        _save_gate(out, gate, as_json)
+            gate = gates.fit_gate(answered, options.load_cards(cards), plans_folder, engine)
+        gates.save_and_print(out, gate, as_json)
         return
     kinds = _wordings(wordings)
-    names = read_aliases(aliases) if aliases else None
     data = tuple(load_set(folder, names) for folder in sets)
-    if ids is not None:
-        data = restrict(data, read_ids(ids), str(ids))
-    # Names only: an artifact must not reveal folders of this machine.
+    if listed is not None:
+        data = restrict(data, listed, str(ids))
     given = {"--aliases": aliases, "--ids": ids, "--graded": graded, "--leaderboards": leaderboards}
-    files = [part for option, file in given.items() if file is not None for part in (option, file.name)]
-    if graded is not None:
-        files += ["--wordings", ",".join(kinds) or "none"]
-    command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
+    command = _command(sets, encoder, given, None if graded is None else kinds)
     catalog = options.load_cards(cards)
     with open_engine(engine_name) as engine:
         if plans:
-            gate = _fit_gate(sets, encoder, "--plans", catalog, plans_folder, engine)
+            gate = gates.fit_gate(answered, catalog, plans_folder, engine)
         predictor = fit(
             data,
             load_encoder(encoder),
@@ -160,6 +165,19 @@ def train(
     _print_trained(out, predictor, data, catalog, as_json)
 
 
+def _command(sets: Sequence[Path], encoder: str, given: Mapping[str, Path | None], kinds: Sequence[str] | None) -> str:
+    """The command line for the manifest. Names only: an artifact must not reveal folders of this machine."""
+    files = [part for option, file in given.items() if file is not None for part in (option, file.name)]
+    wordings = [] if kinds is None else ["--wordings", ",".join(kinds) or "none"]
+    return shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files, *wordings])
+
+
+def _refuse(given: Mapping[str, object]) -> None:
+    """Raises CallerError where one of these options is given, which only a training on data sets can follow."""
+    if named := [option for option, value in given.items() if value]:
+        raise CallerError(f"{', '.join(named)}: not with --from-records, only for training on data sets")
+
+
 def _print_trained(
     out: Path, predictor: Predictor, data: Sequence[RoutingSet], catalog: Catalog, as_json: bool
 ) -> None:
@@ -174,75 +192,6 @@ def _print_trained(
         named = f"{len(without)} of {len(predictor.models)} models have no card"
         typer.echo(f"{named} (by id or alias): {shortened(without)}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
-
-
-def _fit_gate(
-    sets: Sequence[Path], encoder: str, option: str, catalog: Catalog, plans_folder: Path | None, engine: Engine
-) -> GateFile:
-    """The gate from those of the sets that have answers, and those of plans. Raises CallerError where none has."""
-    from router.decide.plans.shape import measurable
-    from router.dispatch.costs import price_of
-    from router.learn.data.answers import has_answers, load_answers
-    from router.learn.data.vectors import vectors_of
-    from router.learn.evaluation.splits import fold_of_each, k_folds
-    from router.learn.plans.fit import TokenPrices, Training, fit_gate_file
-    from router.loading import load_encoder
-
-    with_answers = [folder for folder in sets if has_answers(folder)]
-    if not with_answers:
-        raise CallerError(f"{option} needs a set with the answers of its models: answers.csv (docs/data-sets.md)")
-    loaded = load_encoder(encoder)
-    training = []
-    for folder in with_answers:
-        data = load_answers(folder, priced=False)
-        vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features", engine)
-        if len(data.prompts) < _LEAST_ANSWERED:
-            raise CallerError(
-                f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}"
-            )
-        folds = fold_of_each(k_folds(data.outcomes, _GATE_FOLDS, 0), len(data.prompts))
-        training.append(Training(data, vectors, folds))
-    command = ["route", "train", *(folder.name for folder in with_answers), "--encoder", encoder, option]
-    models = {model for each in training for model in each.data.models}
-    positions = {model: catalog.position(model) for model in models}
-    names = {model: catalog.ids[position] for model, position in positions.items() if position is not None}
-    plans = options.load_plan_folder(plans_folder, catalog)
-    priced = ((card.id, price_of(card)) for card in catalog)
-    prices = {
-        name: TokenPrices(float(price.input_usd), float(price.output_usd))
-        for name, price in priced
-        if price is not None
-    }
-    return fit_gate_file(training, shlex.join(command), measurable(plans.values(), catalog), names, prices)
-
-
-def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
-    """Write the gate into the artifact in `out`."""
-    from router.compose.learned import save_gate
-
-    try:
-        save_gate(out, gate)
-    except OSError as error:
-        raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
-    if as_json:
-        own = [rule.members for rule in gate.committees]
-        options.print_json(
-            {
-                "gate": gate.id,
-                "out": str(out),
-                "closed_forms": gate.closed_forms,
-                "committees": own,
-                "columns": gate.columns,
-            }
-        )
-    else:
-        prompts = sum(source.prompts for source in gate.data_sets)
-        typer.echo(f"{out}: gate {gate.id}, from the answers to {prompts} prompts")
-        for rule in gate.committees:
-            typer.echo(f"a gate of its own: {', '.join(rule.members)}")
-        for column in gate.columns:
-            least = "" if column.threshold is None else f", accepted from {column.threshold:g}"
-            typer.echo(f"a column: {column.kind} of {', '.join(column.members)}{least} (± {column.error:.3f})")
 
 
 def _wordings(text: str) -> tuple[str, ...]:
@@ -337,8 +286,8 @@ def evaluate(
     ablations: Annotated[
         bool, typer.Option("--ablations", help="Add ours without the embedding, and without the surface features.")
     ] = False,
-    draws: Annotated[int, typer.Option("--draws", help="Number of bootstrap draws for the intervals.")] = 500,
-    random_state: Annotated[int, typer.Option("--random-state", help="Seed of the folds and the draws.")] = 0,
+    draws: Annotated[int, typer.Option("--draws", min=0, help="Number of bootstrap draws for the intervals.")] = 500,
+    random_state: Annotated[int, typer.Option("--random-state", min=0, help="Seed of the folds and the draws.")] = 0,
     wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write an HTML report with plots.")] = None,
     engine_name: options.EngineName = "local",
@@ -384,13 +333,14 @@ def evaluate(
             facts=load_facts(settings.shipped_facts_file(), options.load_cards(None)) if by == "model" else None,
             engine=engine,
         )
-    if html is not None:
-        write_html(html, report)
     if as_json:
         options.print_json(report)
     else:
         from router.commands.render import print_report
 
         print_report(report, wide)
-        if html is not None:
+    # After the printed report, which a file that cannot be written must not take away.
+    if html is not None:
+        write_html(html, report)
+        if not as_json:
             typer.echo(f"{html}: report with plots")

@@ -153,7 +153,7 @@ def _promote_card(
     if write is not None and result.promoted:
         from router.formats.yaml.edit import set_in_mapping
 
-        set_in_mapping(write, "lineage", "state", "promoted")
+        set_in_mapping(write, "lineage", {"state": "promoted"})
     if as_json:
         options.print_json(_document(result, budget, routed, write))
     else:

@@ -40,17 +40,15 @@ def start(
 
     card, _ = load(file, Card, "a card (keys and values)")
     try:
-        read_quantity(Share, share)
+        percent = f"{100 * read_quantity(Share, share):.12g}%"
     except ValueError as error:
         raise CallerError(f"--share: {error}") from None
     old = options.load_cards(cards or file.parent).named(of)
     if old.id == card.id:
         raise CallerError(f"--of: {of} is the card itself; name the one whose place it may take")
-    # The state last: without the other two it would be invalid, and a gateway loads every change.
-    for key, value in (("of", old.id), ("share", share), ("state", "canary")):
-        set_in_mapping(file, "lineage", key, value)
+    set_in_mapping(file, "lineage", {"of": old.id, "share": percent, "state": "canary"})
     with_state(store, state, lambda opened: opened.restart_trial((card.id, old.id)))
-    typer.echo(f"{file}: {card.id} takes {share} of the conversations of {old.id}")
+    typer.echo(f"{file}: {card.id} takes {percent} of the conversations of {old.id}")
 
 
 @app.command("status")

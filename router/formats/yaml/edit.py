@@ -13,8 +13,8 @@ from router.formats.files import replace_file
 from router.formats.yaml.file import read_yaml
 
 
-def set_in_mapping(file: Path, key: str, inner: str, value: str) -> None:
-    """Set `key: {inner: value}` in the mapping that `file` contains; `value` is a plain word.
+def set_in_mapping(file: Path, key: str, values: Mapping[str, str]) -> None:
+    """Set `key: {inner: value, …}` in the mapping that `file` contains; `values` are words that YAML reads as text.
 
     Other keys under `key` stay. The file is replaced in one step. Raises FileError where the file is no mapping, and
     CallerError with what to write by hand where its style cannot be edited.
@@ -23,11 +23,13 @@ def set_in_mapping(file: Path, key: str, inner: str, value: str) -> None:
     if not isinstance(document, dict):
         raise FileError(str(file), 1, "expected keys and values")
     current = document.get(key) or {}
-    raw = file.read_bytes()
-    text = _edited(raw.decode("utf-8"), key, inner, value)
-    if not isinstance(current, dict) or not _contains(text, {**document, key: {**current, inner: value}}):
+    text = file.read_bytes().decode("utf-8")
+    for inner, value in values.items():
+        text = _edited(text, key, inner, value)
+    if not isinstance(current, dict) or not _contains(text, {**document, key: {**current, **values}}):
         line = lines.get((key,), 1)
-        raise CallerError(f"{file}:{line}: cannot edit this YAML style; write `{inner}: {value}` under `{key}` by hand")
+        shown = ", ".join(f"{inner}: {value}" for inner, value in values.items())
+        raise CallerError(f"{file}:{line}: cannot edit this YAML style; write `{shown}` under `{key}` by hand")
     replace_file(file.resolve(), text.encode())
 
 

@@ -8,7 +8,7 @@ be read), optional tables of signals of the same shape (`out_chars`, `extractabl
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -93,11 +93,18 @@ def has_answers(folder: Path) -> bool:
     return optional_file(folder, "answers.csv") is not None
 
 
-def load_answers(folder: Path, *, priced: bool = True) -> AnswerSet:
+def load_answers(
+    folder: Path,
+    *,
+    priced: bool = True,
+    aliases: Mapping[str, str] | None = None,
+    ids: Collection[str] | None = None,
+) -> AnswerSet:
     """Read the set in `folder`, restricted to the models of its pools, or to all that have a price if there are none.
 
     Without `priced`, `prices.json` may be missing: all models are then taken, and calls cost nothing. Prompts are left
-    out that one of these models was not run on. Raises FileError.
+    out that one of these models was not run on, and those that `ids` does not list. `aliases` maps names of columns to
+    the names to use instead; of columns that get one name the first is taken. Raises FileError.
     """
     data = load_set(folder)
     file = required_file(folder, "prices.json") if priced else optional_file(folder, "prices.json")
@@ -109,6 +116,8 @@ def load_answers(folder: Path, *, priced: bool = True) -> AnswerSet:
         prices = _read_prices(file, data)
         wanted = {model for pool in prices.pools.values() for model in pool} or set(prices.prices)
         models = tuple(model for model in data.models if model in wanted)
+    names = {(aliases or {}).get(model, model): model for model in reversed(models)}
+    models = tuple(model for model in models if model in names.values())
     if len(models) < 2:
         raise FileError(str(folder), None, "needs the answers of at least two models that are in scores.csv")
     data = data.columns(models)
@@ -116,19 +125,26 @@ def load_answers(folder: Path, *, priced: bool = True) -> AnswerSet:
     if not len(rows):
         fewest = models[int(np.isfinite(data.scores).sum(axis=0).argmin())]
         raise FileError(str(folder), None, f'no prompt has a score of every model; "{fewest}" has the fewest')
+    if ids is not None:
+        rows = np.array([row for row in rows.tolist() if data.prompts[row].id in ids], dtype=np.intp)
+        if not len(rows):
+            raise FileError(str(folder), None, "none of the listed prompts has a score of every model")
     texts = read_texts(answers_file, data.prompts, models)
     signals = _signals(folder, data, texts)
     coded, kinds = _coded([texts[int(row)] for row in rows])
+    pools = {
+        name: tuple(models.index(model) for model in pool if model in models) for name, pool in prices.pools.items()
+    }
     return AnswerSet(
         name=data.name,
         prompts=tuple(data.prompts[int(row)] for row in rows),
-        models=models,
+        models=tuple((aliases or {}).get(model, model) for model in models),
         scores=data.scores[rows].astype(np.float64),
         answers=coded,
         cost_usd=_costs(data.rows(rows), prices.prices),
         signals=np.stack([table[rows] for table in signals.values()], axis=2),
         signal_names=tuple(signals),
-        pools={name: tuple(models.index(model) for model in pool) for name, pool in prices.pools.items()},
+        pools=pools,
         kinds=kinds,
     )
 

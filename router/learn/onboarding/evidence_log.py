@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from router.formats.files import replace_file
 from router.perceive.ability.evidence import ProbeOutcome, file_name, read_evidence
 
 Key = tuple[str, str]
+_USER = "`route onboard` of this card"
 
 
 class PendingProbe(Struct, frozen=True):
@@ -42,7 +43,7 @@ class EvidenceLog(AppendedFile):
     """
 
     def __init__(self, folder: Path, card: str) -> None:
-        super().__init__(folder / file_name(card), "`route onboard` of this card")
+        super().__init__(folder / file_name(card), _USER)
         self._pending_file = self.file.with_suffix(".underway.json")
         try:
             self.outcomes, self.repaired = self._read()
@@ -103,10 +104,15 @@ def earlier_outcomes(folder: Path, card: str) -> Mapping[Key, ProbeOutcome]:
 
 
 def set_aside(folder: Path, card: str) -> Path | None:
-    """Rename the evidence file of `card` to `….jsonl.old`, which replaces an older one; None where there is no file."""
-    file = folder / file_name(card)
-    with contextlib.suppress(FileNotFoundError):
-        file.with_suffix(".underway.json").unlink()
-    if not file.exists():
-        return None
-    return file.replace(file.with_suffix(".jsonl.old"))
+    """Rename the evidence file of `card` to `….jsonl.old`, or `….jsonl.old2` and so on where that exists; None where
+    there are no answers.
+
+    Raises CallerError where another run writes the file, ConfigurationError where it cannot be written.
+    """
+    with AppendedFile(folder / file_name(card), _USER) as log:
+        log.file.with_suffix(".underway.json").unlink(missing_ok=True)
+        if not log.file.stat().st_size:
+            return None
+        names = itertools.chain(("old",), (f"old{number}" for number in itertools.count(2)))
+        places = (log.file.with_suffix(f".jsonl.{name}") for name in names)
+        return log.file.replace(next(place for place in places if not place.exists()))

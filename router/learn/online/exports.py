@@ -8,10 +8,12 @@ same fields in camel case from its API) and https://www.tensorzero.com/docs/gate
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import datetime
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +37,8 @@ _NAMES = ("name", "metric_name")
 _MOST_COMMENT = 2000
 _LONGEST_MAP = 100_000
 _TIMES = ("timestamp", "created_at", "at")
+# Of seconds since 1970: March 1973 and the year 5138. A number outside is of another unit, or no time.
+_EARLIEST_S, _LATEST_S = 1e8, 1e11
 _WORDS = {"true": 1.0, "false": 0.0, **{str(word): value for word, value in VALUES.items()}}
 
 
@@ -114,14 +118,22 @@ def _time(row: Row, file: str, line: int) -> float | None:
     given = _first(row, _TIMES)
     if given is None:
         return None
-    if isinstance(given, int | float):
-        return float(given)
     try:
         time = datetime.datetime.fromisoformat(str(given))
+        # Exports state UTC without saying so.
+        return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
     except ValueError:
-        raise FileError(file, line, f'timestamp: "{excerpt(str(given))}" is no ISO date and time') from None
-    # Exports state UTC without saying so.
-    return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
+        pass
+    seconds = math.nan
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        seconds = float(given)
+    # Milliseconds, microseconds or nanoseconds: as seconds they would lie after the year 5000.
+    while _LATEST_S <= seconds < math.inf:
+        seconds /= 1e3
+    if not _EARLIEST_S <= seconds < _LATEST_S:
+        problem = f'timestamp: "{excerpt(str(given))}" is no ISO date and time, and no seconds since 1970'
+        raise FileError(file, line, problem)
+    return seconds
 
 
 def _layout_of(row: Row, file: Path, line: int) -> Layout:
@@ -171,7 +183,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
     if start == "[" or (start == "{" and file.suffix == ".json"):
         yield from enumerate(_listed(text, file), 1)
     elif start == "{":
-        for line, part in enumerate(text.splitlines(), 1):
+        # Not `splitlines`, which also splits at U+2028, and that may stand in a JSON string.
+        for line, part in enumerate(text.split("\n"), 1):
             if part.strip():
                 try:
                     yield line, json.loads(part)

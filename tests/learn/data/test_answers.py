@@ -38,6 +38,20 @@ def test_prompts_without_a_score_of_every_model_of_a_pool_are_left_out(tmp_path:
     assert len(load_answers(write_answer_set(tmp_path, unknown_scores=40)).prompts) == 260
 
 
+def test_only_the_listed_prompts_are_read(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path)
+    assert [prompt.id for prompt in load_answers(folder, ids={"p7", "p3", "elsewhere"}).prompts] == ["p3", "p7"]
+    with pytest.raises(FileError, match="none of the listed prompts"):
+        load_answers(folder, ids={"elsewhere"})
+
+
+def test_models_have_the_names_that_the_aliases_give_them(tmp_path: Path) -> None:
+    folder = write_answer_set(tmp_path)
+    assert load_answers(folder, aliases={"tiny": "mini"}).models == ("mini", *MODELS[1:])
+    # Two runs of one model: the first is taken.
+    assert load_answers(folder, aliases={"tiny": "mini", "small": "mini"}).models == ("mini", *MODELS[2:])
+
+
 def test_models_outside_all_pools_do_not_cost_prompts(tmp_path: Path) -> None:
     data = load_answers(write_answer_set(tmp_path, unknown_scores=40, pools={"A": ["tiny", "large"]}))
     assert data.models == ("tiny", "large")

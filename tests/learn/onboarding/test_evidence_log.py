@@ -89,6 +89,23 @@ def test_evidence_is_archived_and_not_deleted(tmp_path: Path) -> None:
         assert (log.outcomes, log.unconfirmed) == ([], {})
 
 
+def test_an_archive_never_replaces_an_earlier_one(tmp_path: Path) -> None:
+    archives = []
+    for _ in range(3):
+        with EvidenceLog(tmp_path, "m") as log:
+            log.append(FIRST)
+        archives.append(set_aside(tmp_path, "m"))
+    assert len(set(archives)) == 3
+    assert all(archive is not None and archive.read_bytes() for archive in archives)
+
+
+def test_answers_are_not_archived_while_another_run_writes_them(tmp_path: Path) -> None:
+    with EvidenceLog(tmp_path, "m") as log:
+        log.append(FIRST)
+        with pytest.raises(CallerError, match="another `route onboard` of this card is running"):
+            set_aside(tmp_path, "m")
+
+
 def test_the_error_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be written"):

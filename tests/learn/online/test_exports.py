@@ -104,6 +104,24 @@ def test_any_field_can_have_the_id(tmp_path: Path) -> None:
     assert read(file, id_field="metadata.gateway")[1][0].id == "req-7"
 
 
+@pytest.mark.parametrize("factor", [1, 1_000, 1_000_000, 1_000_000_000])
+@pytest.mark.parametrize("name", ["votes.jsonl", "votes.csv"])
+def test_a_time_is_in_seconds_or_a_smaller_unit_in_every_format(tmp_path: Path, name: str, factor: int) -> None:
+    row = {"id": "a", "value": 1, "at": 1_764_300_000 * factor}
+    if name.endswith(".csv"):
+        file = tmp_path / name
+        file.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
+    else:
+        file = written(tmp_path, name, row)
+    assert read(file)[1][0].at == pytest.approx(1_764_300_000)
+
+
+def test_a_line_separator_in_a_comment_does_not_end_the_row(tmp_path: Path) -> None:
+    file = tmp_path / "votes.jsonl"
+    file.write_text('{"id": "a", "value": 1, "comment": "one\u2028two"}\n', "utf-8")
+    assert read(file)[1][0].comment == "one\u2028two"
+
+
 def test_a_long_comment_is_cut_and_its_value_kept(tmp_path: Path) -> None:
     file = written(tmp_path, "votes.jsonl", {"id": "a", "value": 1, "comment": "x" * 5000})
     assert len(read(file)[1][0].comment or "") == 2000
@@ -122,6 +140,8 @@ def test_a_long_comment_is_cut_and_its_value_kept(tmp_path: Path) -> None:
         ("[1]", "votes.csv:1: is no object with fields, but 1"),
         ("[", "votes.csv: is no JSON"),
         ("id,value,at\na,1,yesterday\n", 'votes.csv:2: timestamp: "yesterday" is no ISO date and time'),
+        ("id,value,at\na,1,2025\n", 'votes.csv:2: timestamp: "2025" is no ISO date and time, and no seconds'),
+        ('{"id": "a", "value": 1, "at": 1e999}', "is no ISO date and time"),
         ('{"trace_id": "", "value": 1}', "names no request: none of metadata.request_id"),
     ],
 )
