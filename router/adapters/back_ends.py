@@ -17,6 +17,7 @@ from router.adapters.folder import Adapter
 
 NAMES = ("vllm", "sglang", "llama.cpp", "lorax")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM accepts for `--max-lora-rank`."""
 _VLLM_DEFAULT_RANK = 16
 _CHAT_TASKS = (None, "CAUSAL_LM")
 # Types that are merged into the base's weights (peft's own merge gives the same answers), but that are not folded.
@@ -107,26 +108,30 @@ def _more_than_matrices(adapter: Adapter, parts: set[str]) -> str | None:
 
 
 def _for_server(adapter: Adapter, server: str) -> str | None:
-    config = adapter.config
-    ranks = {rank for module in adapter.modules if (rank := config.rank_of(module)) is not None}
+    config, ranks = adapter.config, _ranks(adapter)
     problem = None
     if config.alpha_pattern:
         problem = "ignores alpha_pattern, and would scale modules wrongly"
-    elif len(ranks) > 1 and server != "llama.cpp":
+    elif ranks - {config.rank} and server != "llama.cpp":
         problem = "ignores rank_pattern, and would scale modules wrongly"
     elif config.use_rslora and server in ("sglang", "llama.cpp"):
         problem = "ignores use_rslora, and would scale by alpha / r"
     elif server == "llama.cpp" and "F64" in adapter.dtypes:
         problem = "crashes on F64 tensors"
-    elif server == "vllm" and ranks and max(ranks) > VLLM_RANKS[-1]:
+    elif server == "vllm" and max(ranks, default=0) > VLLM_RANKS[-1]:
         problem = f"takes ranks up to {VLLM_RANKS[-1]}"
     return None if problem is None else f"{problem}; `route adapters fold` mends it"
 
 
+def _ranks(adapter: Adapter) -> set[int]:
+    """The stated ranks of the modules, each once."""
+    return {rank for module in adapter.modules if (rank := adapter.config.rank_of(module)) is not None}
+
+
 def _hints(adapter: Adapter, reasons: Mapping[str, str | None]) -> tuple[str, ...]:
     hints = []
-    rank = adapter.config.rank
-    if reasons["vllm"] is None and rank is not None and rank > _VLLM_DEFAULT_RANK:
+    rank = max(_ranks(adapter), default=0)
+    if reasons["vllm"] is None and rank > _VLLM_DEFAULT_RANK:
         hints.append(f"vllm: start it with --max-lora-rank {next(size for size in VLLM_RANKS if size >= rank)}")
     if reasons["llama.cpp"] is None:
         hints.append("llama.cpp: convert it first: `route adapters convert FOLDER OUT.gguf --to gguf`")

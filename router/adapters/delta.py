@@ -158,10 +158,11 @@ def _check_dora(adapter: Adapter, module: str, left: Matrix, right: Matrix, base
         )
     magnitude = adapter.part(module, "lora_magnitude_vector").reshape(-1)
     ratio = magnitude / np.linalg.norm(weight + left @ right, axis=1)
-    if np.max(np.abs(ratio - 1)) > _DORA_TOLERANCE:
+    farthest = ratio[np.argmax(np.abs(ratio - 1))]
+    if abs(farthest - 1) > _DORA_TOLERANCE:
         raise NotLowRankError(
-            f"{module}: DoRA scales rows of the base's weight by up to {np.max(np.abs(ratio)):.4g}, a change of full "
-            "rank; merge it into the base"
+            f"{module}: DoRA scales rows of the base's weight (one of them by {farthest:.4g}), a change of full rank; "
+            "merge it into the base"
         )
 
 

@@ -11,14 +11,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from router.adapters.back_ends import VLLM_RANKS
 from router.adapters.cards import Imported, card_facts
 from router.cards.adapter.serving import LLAMA_CPP, AdapterDialect
 from router.cards.schema import Card
 from router.cards.servers import check_server
 from router.errors import CallerError, ConfigurationError
-
-# The values that vLLM accepts for --max-lora-rank.
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class Serving(Struct, frozen=True):
@@ -114,7 +112,7 @@ def start_command(base: Card, cards: Sequence[Card], model: Path | None = None) 
         return _lines([start, [*_address(url), *_key(base)], ["--lora-init-without-apply"], *adapters])
     if stated.server == "vllm":
         ranks = [card.lora.rank for card in cards if card.base == base.id and card.lora and card.lora.rank]
-        rank = next((rank for rank in _VLLM_RANKS if rank >= max(ranks, default=16)), max(ranks, default=16))
+        rank = next((rank for rank in VLLM_RANKS if rank >= max(ranks, default=16)), max(ranks, default=16))
         slots = stated.slots or 1
         numbers = {"--max-loras": slots, "--max-cpu-loras": 2 * slots, "--max-lora-rank": rank}
         options = [word for name, number in numbers.items() for word in (name, str(number))]

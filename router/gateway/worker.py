@@ -119,8 +119,7 @@ class Gateway:
         self.promoted = PromotedArtifact(
             self.state,
             artifact or ActiveArtifact(reloader.current.router.predictor),
-            lambda: reloader.current,
-            reloader.reload,
+            reloader,
             load_predictor,
             lambda: len(reloader.current.keys) > 1,
         )

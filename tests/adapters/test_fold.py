@@ -92,6 +92,21 @@ def test_dora_that_scales_rows_is_refused_also_with_the_base(tmp_path: Path) -> 
         fold(adapter, tmp_path / "out", base)
 
 
+@pytest.mark.parametrize(("factor", "stated"), [(0.5, "by 0.5"), (3.0, "by 3")])
+def test_the_refusal_of_dora_states_the_scale_that_is_farthest_from_one(
+    tmp_path: Path, factor: float, stated: str
+) -> None:
+    weights = base_weights()
+    settings, tensors, deltas = folders.dora(np.random.default_rng(0), weights)
+    for name in tensors:
+        if name.endswith("lora_magnitude_vector.weight"):
+            tensors[name][1] *= factor
+    base = read_base(write_base(tmp_path / "base", weights))
+    adapter = read_adapter(write_adapter(tmp_path / "in", (settings, tensors, deltas), "F64"))
+    with pytest.raises(NotLowRankError, match=rf"{stated}\b(?!\.)"):
+        fold(adapter, tmp_path / "out", base)
+
+
 def test_a_gate_is_refused_without_fixed_weights(tmp_path: Path) -> None:
     made = folders.hydra(np.random.default_rng(0), gate=True)
     adapter = read_adapter(write_adapter(tmp_path / "in", made, "F64"))

@@ -69,6 +69,8 @@ def changed(kind: str, dtype: str = "F32", **keys: Any) -> tuple[Made, str]:
         (changed("lora", "F64"), "adapter", ("vllm", "sglang", "lorax")),
         (changed("rslora"), "adapter", ("vllm", "lorax")),
         (changed("lora", rank_pattern={"q_proj": 2}), "adapter", ("llama.cpp",)),
+        (changed("lora", rank_pattern={".*": 2}), "adapter", ("llama.cpp",)),
+        (changed("lora", rank_pattern={".*": 4}), "adapter", ("vllm", "sglang", "llama.cpp", "lorax")),
         (changed("patterns"), "fold", ()),
         (changed("lora-xs"), "fold", ()),
         (changed("hydra"), "fold", ()),
@@ -88,6 +90,31 @@ def test_what_can_serve_an_adapter(
     found = verdict(read_adapter(write_adapter(tmp_path / "a", *made)))
     assert (found.servable, found.servers) == (servable, servers)
     assert all(reason is None or len(reason) > 10 for reason in found.reasons.values())
+
+
+def test_an_adapter_that_states_no_rank_has_no_pattern_that_servers_would_ignore(tmp_path: Path) -> None:
+    settings, tensors, deltas = all_kinds()["lora"]
+    del settings["r"]
+    found = verdict(read_adapter(write_adapter(tmp_path / "a", (settings, tensors, deltas))))
+    assert not any("rank_pattern" in (reason or "") for reason in found.reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("rank", "pattern", "hint"), [(64, 64, "--max-lora-rank 64"), (200, 200, "--max-lora-rank 256"), (8, 8, None)]
+)
+def test_vllm_is_to_be_started_with_room_for_the_greatest_rank(
+    tmp_path: Path, rank: int, pattern: int, hint: str | None
+) -> None:
+    made, dtype = changed("lora", r=rank, rank_pattern={"q_proj": pattern})
+    hints = verdict(read_adapter(write_adapter(tmp_path / "a", made, dtype))).hints
+    assert [text.rpartition("with ")[2] for text in hints if text.startswith("vllm")] == ([hint] if hint else [])
+
+
+def test_a_stated_rank_that_no_module_has_is_no_rank_to_make_room_for(tmp_path: Path) -> None:
+    made, dtype = changed("lora", r=1024, rank_pattern={".*": 16})
+    found = verdict(read_adapter(write_adapter(tmp_path / "a", made, dtype)))
+    assert found.servers == ("llama.cpp",)
+    assert not any("--max-lora-rank" in hint for hint in found.hints)
 
 
 def test_an_image_models_lora_is_served_by_nothing(tmp_path: Path) -> None:

@@ -231,6 +231,14 @@ class ConfigReloader:
             with self._trying_again():
                 await self._apply_change(requested=True)
 
+    async def try_artifact(self) -> str | None:
+        """Reload everything, for another artifact; return why that failed, or None.
+
+        No file was changed for it, so a failure is no rejected change: `problem` stays, and `notify` gets no line.
+        """
+        async with self._lock:
+            return (await self._try_load(requested=True))[0]
+
     def reload_soon(self) -> None:
         """Schedule `reload`; for the SIGHUP handler, on the event loop.
 

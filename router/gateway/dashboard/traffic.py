@@ -33,14 +33,15 @@ class Group(Struct, frozen=True):
 
 class CallsOf(Struct, frozen=True):
     """How the calls of one deployment ended, by the words in `faults`; `failed` of them by a failure that counts
-    against the deployment, not against the request. `last_s` is when the newest request with such a call was recorded,
-    in seconds since 1970.
+    against the deployment, not against the request, most often by `main_fault` (None where none failed). `last_s` is
+    when the newest request with such a call was recorded, in seconds since 1970.
     """
 
     deployment: str
     card: str
     calls: int
     failed: int
+    main_fault: str | None
     faults: dict[str, int]
     last_s: float
 
@@ -93,19 +94,21 @@ def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
 
 
 def _calls(records: Iterable[Record]) -> list[CallsOf]:
-    faults: dict[tuple[str, str], Counter[str]] = {}
+    ended: dict[tuple[str, str], Counter[str]] = {}
     last_s: dict[tuple[str, str], float] = {}
     for record in records:
         for attempt in record.outcome.attempts:
             place = attempt.deployment, attempt.card
-            faults.setdefault(place, Counter())[attempt.fault or ""] += 1
+            ended.setdefault(place, Counter())[attempt.fault or ""] += 1
             last_s[place] = record.at
     found = []
-    for (deployment, card), counts in faults.items():
+    for (deployment, card), counts in ended.items():
         calls = counts.total()
         del counts[""]
-        failed = sum(count for fault, count in counts.items() if _is_of_server(fault))
-        found.append(CallsOf(deployment, card, calls, failed, dict(counts.most_common()), last_s[deployment, card]))
+        faults = dict(counts.most_common())
+        of_server = [fault for fault in faults if _is_of_server(fault)]
+        failed, main_fault = sum(faults[fault] for fault in of_server), next(iter(of_server), None)
+        found.append(CallsOf(deployment, card, calls, failed, main_fault, faults, last_s[deployment, card]))
     return sorted(found, key=lambda each: (-each.failed, -each.calls, each.deployment))
 
 

@@ -11,15 +11,14 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from router.formats.net import is_loopback
+from router.gateway.http.response_headers import RESPONSE_HEADERS
 
 _ALL = "*"
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.*-]*://[^/\s?#]*")
 _HOST = re.compile(r"[^\s/:@?#]+|\[[0-9a-fA-F:.]+\]")
 _MAX_AGE_S = 600
 # What a page may read of a response, beside what every page may.
-_EXPOSED = "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, " + ", ".join(
-    f"x-route-{name}" for name in ("card", "policy", "quality", "cost-usd", "overhead-ms", "dropped")
-)
+_EXPOSED = ", ".join(RESPONSE_HEADERS)
 _METHODS = "GET, POST, DELETE, OPTIONS"
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,7 @@ from router.analysis.artifacts.watch import ForecastedTwice, Watch
 from router.analysis.drift.judged import Judged
 from router.errors import PulvinarError
 from router.gateway.config.artifact import ActiveArtifact
-from router.gateway.config.reload import ActiveConfig
+from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.learn.online.outcomes import Lesson
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
@@ -30,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 PROMOTED, _WATCH = "artifact/promoted", "artifact/watch"
 _EVERY_S, _KEEP_ALIVE_S = 1.0, 86_400.0
 _TRIES, _MOST_WAITING = 8, 10_000
+_LONGEST_PAUSE = 64
 
 
 class Step(Struct, frozen=True):
@@ -108,29 +109,50 @@ async def change_promotions(
     raise StateError("others changed the promotions at the same moment; try again")
 
 
+class _Pause:
+    """When to try again what has failed: after 1, 2, 4 … 64 calls of `is_over`, or at once where it is about something
+    else than at the last failure.
+    """
+
+    def __init__(self) -> None:
+        self._about: object = None
+        self._length, self._left = 1, 0
+
+    def is_over(self, about: object) -> bool:
+        """Whether to try now."""
+        if about != self._about:
+            self._about, self._length, self._left = about, 1, 0
+        self._left -= 1
+        return self._left < 0
+
+    def begin(self) -> None:
+        """Wait, twice as long as after the failure before."""
+        self._left, self._length = self._length, min(2 * self._length, _LONGEST_PAUSE)
+
+
 class PromotedArtifact:
-    """The promotions in `store`, as one worker follows them. `load` reads an artifact, `reload` activates the one that
-    `artifact` names, and `notify` gets a line for the operator, in the worker that rolls back.
+    """The promotions in `store`, as one worker follows them. `load` reads an artifact, `reloader` activates the one
+    that `artifact` names, and `notify` gets a line for the operator, in the worker that rolls back.
     """
 
     def __init__(
         self,
         store: StateStore,
         artifact: ActiveArtifact,
-        active: Callable[[], ActiveConfig],
-        reload: Callable[[], Awaitable[None]],
+        reloader: ConfigReloader,
         load: Callable[[Path], Predictor],
         has_others: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         notify: Callable[[str], None] = _LOG.warning,
     ) -> None:
-        self._store, self._artifact, self._active, self._reload = store, artifact, active, reload
+        self._store, self._artifact, self._reloader = store, artifact, reloader
         self._load, self._has_others, self._clock, self._notify = load, has_others, clock, notify
         self._promotions = Promotions()
         self._version = 0
         self._waiting: list[tuple[float, Lesson]] = []
         self._previous: tuple[ActiveConfig, str, Router] | None = None
         self._previous_predictor: Predictor | None = None
+        self._pause = _Pause()
         self.problem: str | None = None
 
     @property
@@ -173,33 +195,42 @@ class PromotedArtifact:
             await self.refresh()
 
     async def _follow(self) -> None:
-        """Use the artifact that the chain ends with."""
+        """Use the artifact that the chain ends with.
+
+        One that cannot be used is tried again when the promotion or the configuration changes, and else ever more
+        rarely: its folder may be complete later.
+        """
         wanted = self._promotions.chain[-1] if self._takes_part else None
         if wanted is None or wanted.artifact == self._artifact.predictor.id:
+            self.problem = None
             return
+        # An edit that is undone leaves the number as it was.
+        if not self._pause.is_over((wanted, self._reloader.current.number, self._reloader.problem)):
+            return
+        problem = await self._use(wanted)
+        if problem is not None:
+            self._pause.begin()
+            if problem != self.problem:
+                _LOG.error("%s; %s stays in use", problem, self._artifact.predictor.id)
+        self.problem = problem
+
+    async def _use(self, wanted: Step) -> str | None:
+        """Use this artifact; return why that is not possible, or None."""
         first, before = self._artifact.first, self._artifact.predictor
         try:
             found = first if wanted.artifact == first.id else await asyncio.to_thread(self._load, Path(wanted.folder))
         except (PulvinarError, OSError) as error:
-            self._say(f"the promoted artifact cannot be used: {error}")
-            return
+            return f"the promoted artifact cannot be used: {error}"
         if found.id != wanted.artifact:
-            self._say(f"{wanted.folder} has the artifact {found.id}, not {wanted.artifact}, which was promoted")
-            return
+            return f"{wanted.folder} has the artifact {found.id}, not {wanted.artifact}, which was promoted"
         self._artifact.predictor = found
-        await self._reload()
-        if self._active().router.predictor is not found:
+        problem = await self._reloader.try_artifact()
+        if problem is not None:
             self._artifact.predictor = before
-            self._say(f"the promoted artifact {found.id} cannot be used with these cards")
-            return
+            return f"the promoted artifact {found.id} cannot be used: {problem}"
         # That of a roll-back is there already; after a promotion it is the one before.
         self._previous_predictor = before
-        self.problem = None
-
-    def _say(self, problem: str) -> None:
-        if problem != self.problem:
-            self.problem = problem
-            _LOG.error("%s; %s stays in use", problem, self._artifact.predictor.id)
+        return None
 
     async def _keep_alive(self) -> None:
         """Write the blob once a day: one that nobody writes for long is deleted."""
@@ -210,7 +241,7 @@ class PromotedArtifact:
 
     def _previous_router(self) -> Router | None:
         """A router with the artifact before the promoted one, of the present cards; None where nothing is promoted."""
-        chain, active = self._promotions.chain, self._active()
+        chain, active = self._promotions.chain, self._reloader.current
         if not self._takes_part or len(chain) < 2 or self._artifact.predictor.id != chain[-1].artifact:
             return None
         wanted = chain[-2].artifact
@@ -219,13 +250,16 @@ class PromotedArtifact:
         predictor = next(
             (each for each in (self._previous_predictor, self._artifact.first) if each and each.id == wanted), None
         )
-        if predictor is None:
-            try:
-                predictor = self._load(Path(chain[-2].folder))
-            except (PulvinarError, OSError):
-                return None
         router = active.router
-        evidence = predictor.evidence_of(active.evidence, active.profiles)
+        try:
+            if predictor is None:
+                predictor = self._load(Path(chain[-2].folder))
+            if predictor.id != wanted:
+                return None
+            # Raises where the present cards have profiles that only the promoted artifact reads.
+            evidence = predictor.evidence_of(active.evidence, active.profiles)
+        except (PulvinarError, OSError):
+            return None
         made = Router(router.catalog, router.policies, predictor, evidence, router.plans)
         self._previous_predictor, self._previous = predictor, (active, wanted, made)
         return made

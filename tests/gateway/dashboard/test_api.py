@@ -29,7 +29,7 @@ from router.store.records.record import Record, ShadowRecord, Side
 from router.store.records.sqlite import SqliteRecords
 from router.store.state.protocol import Blob, Claim
 from router.store.state.sqlite import SqliteState
-from router.types import Outcome
+from router.types import Attempt, Outcome
 from tests.dispatch.lora.scripted import ScriptedVllm, running
 from tests.gateway.adapters.setup import make_cards, router_of
 from tests.gateway.dashboard.conftest import HOSTED
@@ -239,6 +239,18 @@ def test_calls_that_failed_are_counted_although_another_one_answered(operator: h
     assert sum(one["failed"] for one in calls.values()) == 30 + 1
     assert calls["gpt-4o"]["faults"] == {"refused": 1}
     assert all(one["failed"] * 2 == one["calls"] for name, one in calls.items() if name != "gpt-4o")
+
+
+def test_the_most_frequent_failure_of_calls_is_none_of_the_request(tmp_path: Path) -> None:
+    faults = ["context"] * 8 + ["http_500"] * 3 + ["late"] * 2 + [None] * 2
+    attempts = tuple(Attempt("gpt-4o", "gpt-4o", None, 1.0, fault) for fault in faults)
+    asked_too_much = (Attempt("small", "small", 400, 1.0, "context"),)
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([record("r", at=1000.0, outcome=Outcome(200, 100.0, "gpt-4o", attempts))], 0)
+        records.add([record("s", at=1000.0, outcome=Outcome(400, 100.0, attempts=asked_too_much))], 0)
+        found = {one.deployment: one for one in traffic(records, 0.0, 2000.0).calls}
+    assert (found["gpt-4o"].failed, found["gpt-4o"].main_fault) == (5, "http_500")
+    assert (found["small"].failed, found["small"].main_fault) == (0, None)
 
 
 def test_domains_are_those_that_the_predictor_reads(operator: httpx.Client) -> None:

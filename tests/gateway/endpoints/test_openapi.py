@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from inspect import getsource
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +13,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from router.compose.run import ledger
 from router.decide.model_name import read_routing_options, read_target
 from router.errors import CallerError
 from router.gateway.endpoints.apidoc.document import openapi_document
 from router.gateway.http.errors import ErrorResponse
+from router.gateway.http.origins import Visitors
 from router.gateway.http.surfaces import anthropic_error, openai_error
+from router.gateway.routing import headers
 from router.types import Candidate, Decision, Guard, Rejection, SinglePlan
 from router.wire import ChatRequest, wants_stream
 
@@ -115,6 +121,18 @@ def test_every_key_header_is_documented() -> None:
     open_paths = {path for path, methods in DOCUMENT["paths"].items() if methods.get("get", {}).get("security") == []}
     assert open_paths == {"/healthz", "/readyz", "/openapi.json", "/api/version"}
     assert "401" not in DOCUMENT["paths"]["/healthz"]["get"]["responses"]
+
+
+def test_every_header_that_describes_the_routing_is_documented_and_readable_by_web_pages() -> None:
+    # The modules that write such headers; each name is a literal there.
+    written = {name for module in (headers, ledger) for name in re.findall(r'"(x-route-[a-z-]+)"', getsource(module))}
+    documented = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["headers"]
+    page = dict(Visitors(origins=("https://a.example",)).cors_headers("https://a.example"))
+    readable = page[b"access-control-expose-headers"].decode().split(", ")
+    guide = (Path(__file__).parents[3] / "docs" / "serving.md").read_text("utf-8")
+    assert {name for name in documented if name.startswith("x-route-")} == written
+    assert {name for name in readable if name.startswith("x-route-")} == written
+    assert {name for name in written if f"`{name}`" not in guide} == set()
 
 
 def test_without_keys_no_endpoint_needs_one() -> None:

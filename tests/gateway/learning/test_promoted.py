@@ -15,6 +15,7 @@ import pytest
 
 from router.analysis.artifacts.watch import ForecastedTwice, Watch
 from router.analysis.drift.judged import Judged
+from router.errors import ConfigurationError
 from router.gateway.app import make_app
 from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.keys import Key, Keys, hash_of
@@ -30,8 +31,13 @@ from router.gateway.learning.promoted import (
     write_promotions,
 )
 from router.gateway.worker import Gateway
+from router.learn.online.outcomes import Lesson
+from router.perceive.memory.card import Vote
+from router.perceive.memory.sketch import TABLES
 from router.perceive.memory.traffic import TrafficCard, TrafficParameters, TrafficSource
 from router.perceive.predictor import Predictor
+from router.perceive.purpose.profile import Profile
+from router.perceive.purpose.profile_file import StoredProfile
 from router.pipeline import Router
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
@@ -179,32 +185,175 @@ def test_a_chain_of_promotions_goes_back_one_by_one_and_begins_anew_for_another_
     assert read_promotions(b"nonsense") == Promotions()
 
 
+class _Follower:
+    """One worker's promotions, and what its configuration files and the artifact's folder do at the moment."""
+
+    def __init__(self, first: Predictor, found: Predictor) -> None:
+        self.artifact, self.found = ActiveArtifact(first), found
+        self.files, self.broken_line = "fixed", ""
+        self.profiles: dict[str, StoredProfile] = {}
+        self.loads, self.reloads = 0, -1
+        self.lines: list[str] = []
+        nowhere = Sources(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE)
+        self.reloader = ConfigReloader(self._reload, nowhere, notify=self.lines.append)
+        self.state = SqliteState()
+        self.promoted = PromotedArtifact(self.state, self.artifact, self.reloader, self._load)
+
+    def _reload(self, before: ActiveConfig | None) -> ActiveConfig:
+        self.reloads += 1
+        if self.broken_line:
+            raise ConfigurationError(self.broken_line)
+        predictor = self.artifact.predictor
+        predictor.evidence_of({}, self.profiles)
+        active, number = active_with(predictor), 1 if before is None else before.number + 1
+        fingerprint = self.files + self.artifact.mark
+        return msgspec.structs.replace(active, number=number, fingerprint=fingerprint, profiles=self.profiles)
+
+    def _load(self, _: Path) -> Predictor:
+        self.loads += 1
+        return self.found
+
+    async def promote(self, old: str, new: str, at_s: float = 2.0) -> None:
+        steps = Step("first", old, 1.0), Step("/nowhere", new, at_s)
+        await change_promotions(self.state, lambda before: before.promoted(*steps, at_s), at_s)
+
+    async def refresh(self, times: int = 1) -> None:
+        for _ in range(times):
+            await self.promoted.refresh()
+
+
 def test_a_folder_with_another_artifact_than_the_promoted_one_is_not_used(
-    upstream: Upstream, tmp_path: Path, predictor: Predictor, wrong: tuple[Predictor, Path]
+    predictor: Predictor, wrong: tuple[Predictor, Path]
 ) -> None:
     async def run() -> None:
-        active = active_with(predictor, upstream.url)
-        artifact, state = ActiveArtifact(predictor), SqliteState()
-
-        async def reload() -> None:
-            raise AssertionError("nothing may be reloaded")
-
-        follower = PromotedArtifact(state, artifact, lambda: active, reload, lambda _: predictor)
-        for folder, problem in (("/nowhere", "has the artifact"),):
-            steps = Step("first", predictor.id, 1.0), Step(folder, wrong[0].id, 2.0)
-            await change_promotions(state, lambda before, to=steps: before.promoted(*to, 3.0), 3.0)
-            await follower.refresh()
-            assert follower.problem is not None
-            assert problem in follower.problem
-            assert artifact.predictor is predictor
-        # A gateway of another artifact takes no part.
-        other = PromotedArtifact(state, ActiveArtifact(wrong[0]), lambda: active, reload, lambda _: predictor)
-        await change_promotions(state, lambda _: Promotions().promoted(*_other_steps(), 3.0), 3.0)
-        await other.refresh()
-        assert other.status.promoted is False
+        worker = _Follower(predictor, found=predictor)
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh()
+        assert worker.promoted.problem is not None
+        assert "has the artifact" in worker.promoted.problem
+        assert worker.artifact.predictor is predictor
+        assert worker.reloads == 0
 
     asyncio.run(run())
 
 
-def _other_steps() -> tuple[Step, Step]:
-    return Step("x", "skills-x", 1.0), Step("y", "skills-y", 2.0)
+def test_a_gateway_of_another_artifact_takes_no_part(predictor: Predictor, wrong: tuple[Predictor, Path]) -> None:
+    async def run() -> None:
+        worker = _Follower(wrong[0], found=predictor)
+        await worker.promote("skills-x", "skills-y")
+        await worker.refresh()
+        assert worker.promoted.status.promoted is False
+        assert worker.loads == 0
+
+    asyncio.run(run())
+
+
+def test_a_promotion_that_a_broken_file_holds_up_names_the_file_and_is_tried_ever_more_rarely(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=wrong[0])
+        worker.broken_line = "cards/a.yaml:3: price: must be a number"
+        await worker.reloader.reload()
+        reported = list(worker.lines)
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh(64)
+        assert worker.promoted.problem is not None
+        assert worker.promoted.problem.endswith(worker.broken_line)
+        assert 2 <= worker.loads <= 7
+        assert worker.lines == reported, "the broken file was reported again"
+        assert worker.reloader.current.router.predictor is predictor
+
+    asyncio.run(run())
+
+
+def test_a_promotion_that_a_broken_file_holds_up_is_tried_at_once_when_the_edit_is_undone(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=wrong[0])
+        worker.broken_line = "cards/a.yaml:3: price: must be a number"
+        await worker.reloader.reload()
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh(20)
+        worker.broken_line = ""
+        await worker.reloader.reload()
+        await worker.refresh()
+        assert worker.promoted.problem is None
+        assert worker.reloader.current.router.predictor is wrong[0]
+
+    asyncio.run(run())
+
+
+def test_an_artifact_that_cannot_be_used_is_tried_at_once_after_another_promotion_or_configuration(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=predictor)
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh(20)
+        before = worker.loads
+        worker.files = "edited"
+        await worker.reloader.reload()
+        await worker.refresh()
+        assert worker.loads == before + 1
+        await worker.refresh()
+        await worker.promote(predictor.id, wrong[0].id, at_s=3.0)
+        await worker.refresh()
+        assert worker.loads == before + 2
+
+    asyncio.run(run())
+
+
+def test_an_artifact_that_cannot_read_a_profile_is_not_used_for_that_reason_and_no_edit_is_blamed(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=wrong[0])
+        worker.profiles = {"a": _unreadable()}
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh()
+        assert worker.promoted.problem is not None
+        assert "profiles/a.npz: was made with another encoder" in worker.promoted.problem
+        assert worker.reloader.problem is None
+        assert worker.lines == []
+
+    asyncio.run(run())
+
+
+def test_a_promotion_that_was_never_used_leaves_no_problem_when_it_is_rolled_back(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=predictor)
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh()
+        assert worker.promoted.status.problem is not None
+        await change_promotions(worker.state, lambda before: before.rolled_back("slow", "operator", 4.0), 4.0)
+        await worker.refresh()
+        assert worker.promoted.status.problem is None
+
+    asyncio.run(run())
+
+
+def test_a_judgement_is_left_out_where_the_previous_artifact_cannot_read_the_present_cards(
+    predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        worker = _Follower(predictor, found=wrong[0])
+        await worker.promote(predictor.id, wrong[0].id)
+        await worker.refresh()
+        worker.reloader.current = msgspec.structs.replace(worker.reloader.current, profiles={"a": _unreadable()})
+        vote = Vote("ann", -0.5, 1.0, np.zeros(TABLES, dtype=np.intp))
+        worker.promoted.watch(Lesson("gpt-4o-mini", vote, expected=0.8))
+        await worker.refresh()
+        assert worker.promoted.status.promoted is True
+        assert not worker.promoted.is_rolled_back
+
+    asyncio.run(run())
+
+
+def _unreadable() -> StoredProfile:
+    """A profile that another encoder has made."""
+    row, rows = np.zeros(0, dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
+    return StoredProfile(Profile("other", 1, row, rows, row, "", rows, np.zeros(0), "profiles/a.npz"), "hash")

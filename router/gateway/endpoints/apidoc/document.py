@@ -7,6 +7,7 @@ from typing import Any
 
 from router import __version__
 from router.gateway.endpoints.apidoc.schemas import schemas
+from router.gateway.http.response_headers import ID_HEADERS, RESPONSE_HEADERS, RETRY_HEADERS, ROUTE_HEADERS
 from router.gateway.http.routes import ENDPOINTS, Endpoint
 
 Document = dict[str, Any]
@@ -33,29 +34,6 @@ _ERRORS: Mapping[int, str] = {
 }
 _KEY_HEADERS = ("x-api-key", "api-key")
 _RETRYABLE = frozenset({429, 503})
-_HEADERS: Mapping[str, tuple[str, str]] = {
-    "x-request-id": (
-        "string",
-        "The id of the request in the log, the traces and the records; the client's own if it is valid.",
-    ),
-    "request-id": ("string", "The same id, under the name that Anthropic's clients read."),
-    "retry-after": ("integer", "Seconds to wait before a retry."),
-    "x-should-retry": ("string", "`false` where a retry cannot help."),
-    "x-route-card": (
-        "string",
-        "The card that answered. The `x-route-…` headers are sent where the policy has `headers: on`.",
-    ),
-    "x-route-policy": ("string", "The policy that chose the card."),
-    "x-route-quality": ("number", "The forecast quality of this card, from 0 to 1."),
-    "x-route-cost-usd": ("number", "The cost of the request in US dollars; for a stream, the forecast cost."),
-    "x-route-explored": (
-        "string",
-        "Where another card answers than the choice, to learn: how probable that was, and the choice.",
-    ),
-    "x-route-overhead-ms": ("number", "Milliseconds that the gateway took before it called the upstream."),
-}
-_ROUTE_HEADERS = tuple(name for name in _HEADERS if name.startswith("x-route-"))
-_RETRY_HEADERS = ("retry-after", "x-should-retry")
 _ROUTING_OPTIONS: Mapping[str, str] = {
     "x-route-flags": "Flags such as `cheapest,size<9B`. They override those in the body and in the model's name.",
     "x-route-policy": "The policy that chooses. It overrides the one in the body or in the model's name.",
@@ -101,7 +79,7 @@ def openapi_document(*, keyed: bool = True, open_metrics: bool = False) -> Docum
             },
             "headers": {
                 name: {"description": description, "schema": {"type": kind}}
-                for name, (kind, description) in _HEADERS.items()
+                for name, (kind, description) in RESPONSE_HEADERS.items()
             },
         },
     }
@@ -138,7 +116,7 @@ def _post_responses(endpoint: Endpoint) -> Document:
     return {
         "200": {
             "description": "The response" + (", as events where `stream` is true." if endpoint.streams else "."),
-            "headers": _headers([] if endpoint.response else _ROUTE_HEADERS),
+            "headers": _headers([] if endpoint.response else ROUTE_HEADERS),
             "content": content,
         },
         **{str(status): _error(status, endpoint) for status in _ERRORS if status != 409 or endpoint.may_conflict},
@@ -173,7 +151,7 @@ def _json_content(endpoint: Endpoint) -> Document:
 def _error(status: int, endpoint: Endpoint) -> Document:
     return {
         "description": _ERRORS[status],
-        "headers": _headers(_RETRY_HEADERS if status in _RETRYABLE else []),
+        "headers": _headers(RETRY_HEADERS if status in _RETRYABLE else []),
         "content": {"application/json": {"schema": _reference(f"{endpoint.errors}Error")}},
     }
 
@@ -185,7 +163,7 @@ def _header(name: str, description: str) -> Document:
 
 
 def _headers(names: Iterable[str] = ()) -> Document:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("x-request-id", "request-id", *names)}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*ID_HEADERS, *names)}
 
 
 def _reference(name: str) -> Document:

@@ -29,7 +29,7 @@ export function unwell(row) {
 
 // In words which cards are unwell, and why.
 export function illness(rows) {
-  return ["Unwell: ", rows.filter(unwell).map((one, index) => [index ? "; " : "", cardLink(one.card), `, ${show.share(one.failed / one.calls)} of ${show.count(one.calls)} calls failed, most often: ${Object.keys(one.faults)[0]}`]), "."];
+  return ["Unwell: ", rows.filter(unwell).map((one, index) => [index ? "; " : "", cardLink(one.card), `, ${show.share(one.failed / one.calls)} of ${show.count(one.calls)} calls failed, most often: ${one.main_fault}`]), "."];
 }
 
 export function cardLink(card) {
