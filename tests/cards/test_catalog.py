@@ -50,6 +50,10 @@ def load_error(folder: Path) -> str:
             '7: price: unknown key "cached"; did you mean "cached_input"?',
         ),
         ("price:\n  input: 1$\n  output: -1$", "6: price.output: expected an amount"),
+        (
+            "benchmarks:\n  ours: {score: 1e999, source: us, date: 2026-01}",
+            "5: benchmarks.ours.score: 1e999 is out of range",
+        ),
         ("privacy: publc", '4: privacy: unknown value "publc"; did you mean "public"?'),
         ("weights: 7", "4: weights: "),
         ("modalities: [text, imge]", '4: modalities.1: unknown value "imge"; did you mean "image"?'),
