@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from router.errors import FileError
 from router.formats.quantities import TokenCount
@@ -239,6 +240,28 @@ def test_a_document_that_is_no_mapping_is_rejected(file: Path, content: str, got
 def test_an_empty_file_may_stand_for_the_defaults(file: Path) -> None:
     file.write_text("# nothing yet\n", encoding="utf-8")
     assert load(file, Window, "a window", may_be_empty=True)[0] == Window()
+
+
+class Named(Struct, forbid_unknown_fields=True):
+    windows: Mapping[Annotated[str, Meta(pattern="^[a-z]$")], Mapping[str, Window] | None] = {}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("windows:\n  a: {x: {tokens: 1}}\n  b:\n    y: {tokens: 1}\n    z: {tokens: no}\n", 5, "windows.b.z.tokens: "),
+        ("windows:\n  a: {}\n  b:\n    z: {x: 1}\n", 4, 'windows.b.z: unknown key "x"'),
+        ("windows:\n  a: {}\n  B: {}\n", 3, "windows.B: expected `str` matching regex"),
+    ],
+)
+def test_an_error_inside_a_mapping_names_the_key_and_its_line(
+    file: Path, content: str, line: int, problem: str
+) -> None:
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(FileError) as caught:
+        load(file, Named, "windows")
+    assert caught.value.line == line
+    assert caught.value.problem.startswith(problem)
 
 
 def test_a_value_of_the_wrong_type_is_reported_at_its_line(file: Path) -> None:
