@@ -1,7 +1,8 @@
 """Which HTTP server: CPU of a request, and what clients without a key can do to it. Peers run where installed.
 
-`python -m bench.servers [--requests N] [--json]` starts each server with one worker and the same small ASGI application
-on a loopback port, measures CPU by `/proc` (so it needs Linux), and tries each attack on a fresh process.
+`python -m bench.servers [--requests N] [--json]` starts each server with one worker and the same small application on a
+loopback port, measures CPU by `/proc` (so it needs Linux), and tries each attack on a fresh process. This gateway's is
+the server that `route serve` runs. Peers may be in a folder on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,36 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": _ANSWER})
 
 
-_BOUNDED = """
-import socket, sys
-from bench.servers import app
+def exchange_app() -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The same on the server's exchange, as this gateway answers requests for a model."""
+    # Not in the processes of peers.
+    from router.gateway.http.client.exchange import exchange_of
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        if exchange.whole_body() is None:
+            while (await receive()).get("more_body"):
+                pass
+        names = ",".join(sorted(exchange.headers))
+        headers = {"content-type": "application/json", "content-length": str(len(_ANSWER)), "x-echo": names}
+        await exchange.respond(200, headers, _ANSWER)
+
+    return answer
+
+
+_OWN = """
+import sys
+from bench.servers import exchange_app
 from router.gateway.server.connections import Connections
 from router.gateway.server.descriptors import client_connections, raise_descriptor_limit
 from router.gateway.server.listener import listen
 from router.gateway.server.server import run
 from router.gateway.telemetry.error_log import Writers
 with Writers().installed():
-    run(app, listen("127.0.0.1", int(sys.argv[1])),
+    run(exchange_app(), listen("127.0.0.1", int(sys.argv[1])),
         connections=Connections(capacity=client_connections(raise_descriptor_limit())))
 """
 _UVICORN = "import sys, uvicorn; from bench.servers import app; "
@@ -79,7 +100,7 @@ class Contender(msgspec.Struct, frozen=True):
 
 
 CONTENDERS = (
-    Contender("this gateway's: uvicorn, bounded httptools", "uvicorn", lambda port: ["-c", _BOUNDED, str(port)]),
+    Contender("this gateway's", "router", lambda port: ["-c", _OWN, str(port)]),
     Contender("uvicorn, httptools", "httptools", lambda port: ["-c", _UVICORN, str(port), "httptools"]),
     Contender("uvicorn, h11", "h11", lambda port: ["-c", _UVICORN, str(port), "h11"]),
     Contender(
@@ -114,7 +135,8 @@ def running(contender: Contender, **popen: Any) -> Iterator[tuple[subprocess.Pop
     """The server's process and port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, *contender.command(port)]
     process = subprocess.Popen(command, cwd=_ROOT, env=environment, **{**quiet, **popen})

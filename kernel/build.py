@@ -29,9 +29,9 @@ FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-g0"),
     # Each product and each sum is rounded on its own, on every machine.
     *("-ffp-contract=off", "-fno-fast-math", "-fno-math-errno"),
-    # Vectors are never passed to a function; one compiler's analysis does not see that arrays are written.
     # A function without a declaration would return half of a pointer.
     *("-Werror=implicit-function-declaration", "-Werror=int-conversion"),
+    # Vectors are never passed to a function; one compiler's analysis does not see that arrays are written.
     *("-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-warning-option", "-Wno-maybe-uninitialized"),
 )
 

@@ -48,8 +48,9 @@ enum { LENGTH_OFFSET, MAX_OUTPUT, THINKING, TTFT, TPOT, INPUT_USD, OUTPUT_USD, F
        ACTIVE, READ, PROMPT, WEIGHT, KV, STATE, ATTENTION, FLOPS, BANDWIDTH, OFFLOAD, MEMORY, CARD_COLUMNS };
 enum { QUALITY, STD, INDEPENDENT_STD, OUTPUT_TOKENS, WRITTEN_TOKENS, COST_USD, TTFT_MS, LATENCY_MS, FORECASTS };
 
-/* Of `padded` cards, a multiple of four: for four cards at a time the rows of each array, so that all that is read of
- * them lies together.
+/* Of `padded` cards, a multiple of four: each array is [card/4][row][card%4], so that all that is read of four cards
+ * lies together. The rows of `strengths` and `variances` are families, those of `interactions` skills, and those of
+ * `columns` the ones above.
  */
 typedef struct {
     long padded, families, skills;

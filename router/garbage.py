@@ -1,5 +1,5 @@
-"""When Python searches for cycles of garbage. While much is loaded there are hardly any, and each search stops the
-process for up to half a second.
+"""Pauses of Python's cyclic garbage collector. While much is loaded there are hardly any cycles of garbage, and each
+collection stops the process for up to half a second.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ _PAUSED_BY: set[str] = set()
 
 @contextlib.contextmanager
 def search_paused(by: str) -> Iterator[None]:
-    """A block in which none is searched for, unless `resume_search` ends the pause earlier; `by` names who pauses.
+    """Disable Python's cyclic garbage collector in this block, unless `resume_search` ends the pause earlier.
 
-    Where several do, searches begin again when the last pause ends.
+    `by` names who pauses. Where several do, the collector is enabled when the last pause ends, even if the program had
+    disabled it before.
     """
     with _LOCK:
         _PAUSED_BY.add(by)

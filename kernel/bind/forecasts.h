@@ -1,8 +1,9 @@
 /* The stages that forecast: the projection of a prompt, and the cards. */
 
-/* Projection(landmarks' center, integers, scale, levels, center, scale, similarity's center and scale,
+/* Projection(landmarks' center, integers, scale, levels, skills, center, scale, similarity's center and scale,
  *            in and out of domain float32 (regressors, columns), length float64 (regressors,), axes float32 (embedded,
- *            directions), extra precision, quantiles' scores and novelties, constants) */
+ *            directions), extra precision, quantiles' scores and novelties, constants); `levels` and `skills` are
+ *            whole numbers */
 static PyObject *projection_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *of_landmarks[3], *center, *scale, *similarity_center, *similarity_scale, *matrix, *length, *axes, *precision;

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from msgspec import Struct
 
 from router.adapters.back_ends import NAMES, Verdict, verdict
@@ -16,6 +15,7 @@ from router.cards.catalog import load_card
 from router.cards.schema import Card
 from router.errors import ConfigurationError
 from router.formats.yaml.file import convert
+from router.formats.yaml.writing import yaml_text
 
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_ID = 128
@@ -146,7 +146,7 @@ def write_card(file: Path, facts: Imported, plain: dict[str, Any]) -> Card:
     """Write the card with what its keys do not say as comments, and read it back. Raises FileError, OSError."""
     _check(plain, file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(_head(facts) + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    file.write_text(_head(facts) + yaml_text(plain), encoding="utf-8")
     return load_card(file)
 
 
@@ -165,7 +165,7 @@ def write_base_card(
     _check(plain, file)
     folder.mkdir(parents=True, exist_ok=True)
     text = "# Written by `route adapters import`, which knows the model's name: add base_url and what else you know.\n"
-    file.write_text(text + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    file.write_text(text + yaml_text(plain), encoding="utf-8")
     load_card(file)
     return file
 

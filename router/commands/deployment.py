@@ -104,6 +104,8 @@ def helm(target: Target) -> Written:
     """The chart, with values for the user's cards, policies, plans and gateway.yaml."""
     import yaml
 
+    from router.formats.yaml.writing import yaml_text
+
     chart = settings.shipped_deploy_folder() / "helm" / "pulvinar"
     files = {f"pulvinar/{file.relative_to(chart)}": file.read_text("utf-8") for file in _files(chart)}
     own = _own_configuration(target)
@@ -122,9 +124,7 @@ def helm(target: Target) -> Written:
             config[key] = texts
     if config:
         values["config"] = config
-    files["values.yaml"] = "# All values are in pulvinar/values.yaml.\n" + yaml.safe_dump(
-        values, sort_keys=False, allow_unicode=True
-    )
+    files["values.yaml"] = "# All values are in pulvinar/values.yaml.\n" + yaml_text(values)
     files["providers.env"] = _providers(target.catalog)
     here = target.folder
     fill_image = () if target.image else (f"put the image that you pushed, by digest, into {here / 'values.yaml'}",)

@@ -146,18 +146,13 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             if stage not in stages:
                 hint = did_you_mean(stage, stages) or (_known(stages) if stages else "; the policy has none")
                 raise ValueError(f'stages_off.{stage}: "{stage}" is no optional stage of the policy{hint}')
-        for field in self.relax:
+        for number, field in enumerate(self.relax):
             if field not in FIELD_NAMES:
                 hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
-                raise ValueError(f'relax: unknown field "{field}"{hint}')
+                raise ValueError(f'relax.{number}: unknown field "{field}"{hint}')
         if (self.on_empty == "relax") != bool(self.relax):
             raise ValueError("on_empty: `on_empty: relax` and the list `relax` require each other")
-        try:
-            flags = parse_flags(",".join(self.limits))
-        except FlagError as error:
-            raise ValueError(f"limits: {error.problem}") from None
-        if flags.goals:
-            raise ValueError(f"limits: {next(iter(flags.goals))} is a goal; move it to `goals`")
+        _check_limits(self.limits)
 
     @property
     def judges(self) -> tuple[JudgeGrader, ...]:
@@ -319,6 +314,18 @@ def _check_judges(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[K
             continue
         line = lines.get(("graders", number, "card")) or lines.get(("graders", number))
         raise FileError(str(file), line, f"graders: {grader.card}: {problem}")
+
+
+@functools.lru_cache(maxsize=256)
+def _check_limits(limits: tuple[str, ...]) -> None:
+    """Raises ValueError that names the first of `limits` that is none, or contradicts those before it."""
+    for number in range(len(limits)):
+        try:
+            goals = parse_flags(",".join(limits[: number + 1])).goals
+        except FlagError as error:
+            raise ValueError(f"limits.{number}: {error.problem}") from None
+        if goals:
+            raise ValueError(f"limits.{number}: {next(iter(goals))} is a goal; move it to `goals`")
 
 
 @functools.lru_cache(maxsize=256)

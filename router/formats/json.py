@@ -15,12 +15,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_bytes(value: Any) -> bytes:
-    """`value` as JSON in UTF-8."""
+    """`value` as JSON in UTF-8, with `null` for numbers that are not finite."""
     try:
         return _encode(value)
     except UnicodeEncodeError:
         # Only the escape of half of a surrogate pair is valid UTF-8.
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+        return json.dumps(_writable(value), separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def read_json(raw: bytes) -> Any:
@@ -47,6 +47,15 @@ def json_or_none(raw: bytes) -> Any:
 def encodable(text: str) -> str:
     """`text` with lone surrogates, which JSON may carry but no tokenizer, file or answer takes, as question marks."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _writable(value: Any) -> Any:
+    """`value` with None in place of numbers that are not finite, as msgspec writes them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _writable(inner) for key, inner in value.items()}
+    return [*map(_writable, value)] if isinstance(value, list | tuple) else value
 
 
 def _finite(text: str) -> float:

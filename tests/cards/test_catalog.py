@@ -50,6 +50,22 @@ def load_error(folder: Path) -> str:
             '7: price: unknown key "cached"; did you mean "cached_input"?',
         ),
         ("price:\n  input: 1$\n  output: -1$", "6: price.output: expected an amount"),
+        (
+            "benchmarks:\n  ours: {score: 1e999, source: us, date: 2026-01}",
+            "5: benchmarks.ours.score: 1e999 is out of range",
+        ),
+        (
+            "benchmarks:\n  mmlu: {score: 70, source: us}\n  gpqa: {score: x, source: us}",
+            "6: benchmarks.gpqa.score: expected `float`, got `str`",
+        ),
+        (
+            "price:\n  input: 1$\n  output: 1$\n  above:\n    1k: {input: 1, output: 1}\n    2k: {input: 1, output: x}",
+            "9: price.above.2k.output: expected an amount",
+        ),
+        (
+            "price:\n  input: 1$\n  output: 1$\n  above:\n    1k: {input: 1$, output: 1$}\n    2k: {input: 1$}",
+            '9: price.above.2k: the key "output" is missing',
+        ),
         ("privacy: publc", '4: privacy: unknown value "publc"; did you mean "public"?'),
         ("weights: 7", "4: weights: "),
         ("modalities: [text, imge]", '4: modalities.1: unknown value "imge"; did you mean "image"?'),
@@ -58,7 +74,7 @@ def load_error(folder: Path) -> str:
             '6: capabilities.1: unknown value "reasonin"; did you mean "reasoning"?',
         ),
         ("privacy: zzz", '4: privacy: unknown value "zzz"; known: local, private, public'),
-        ("benchmarks:\n  mmlu: {scor: 1, source: s}", '4: benchmarks: unknown key "scor"; did you mean "score"?'),
+        ("benchmarks:\n  mmlu: {scor: 1, source: s}", '5: benchmarks.mmlu: unknown key "scor"; did you mean "score"?'),
         (
             "benchmarks:\n  mmlu: {score: 0.684, source: s}",
             "5: benchmarks.mmlu.score: expected a score out of 100, got 0.684; did you mean 68.4?",

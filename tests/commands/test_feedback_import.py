@@ -63,6 +63,7 @@ def test_nothing_is_stored_where_one_of_the_files_cannot_be_read(run: Run, store
     ("option", "problem"),
     [
         (("--range", "5"), '--range takes LOW:HIGH, such as 1:5, got "5"'),
+        (("--range", "0:inf"), '--range takes LOW:HIGH, such as 1:5, got "0:inf"'),
         (("--range", "5:1"), '--range takes the lower end first, got "5:1"'),
         (
             ("--format", "langfuze"),

@@ -108,6 +108,19 @@ keys:
     assert load_keys(file).find(third) is not None
 
 
+def test_a_note_with_a_line_separator_is_one_line(run: Run, file: Path) -> None:
+    before = f"""# pasted\u2028from: a page\u2029and\x85another
+keys:
+      - id: first
+        hash: {hash_of("1")}
+"""
+    file.write_text(before, encoding="utf-8")
+    added(run, file, "second")
+    assert file.read_text("utf-8").startswith(before + "      - id: second\n        hash: sha256:")
+    assert run("keys", "revoke", "first", "--file", file).code == 0
+    assert file.read_text("utf-8").startswith(before + "        revoked: ")
+
+
 @pytest.mark.parametrize("before", ["", "# a note\n", "keys:\n", "# a note\nkeys:   # none yet\n"])
 def test_adding_a_key_to_a_file_without_keys_starts_the_list(run: Run, file: Path, before: str) -> None:
     file.write_text(before)

@@ -116,13 +116,20 @@ def test_where_no_policy_is_similar_all_are_listed() -> None:
         ("golas: {}", ':3: unknown key "golas"; did you mean "goals"?'),
         ("goals: {cheepest: 1}", ':3: goals.cheepest: unknown goal "cheepest"; did you mean "cheapest"?'),
         ("goals:\n  best: 1\n  cheepest: 1", ':5: goals.cheepest: unknown goal "cheepest"; did you mean "cheapest"?'),
-        ("goals: {cheapest: -1}", ":3: goals: "),
-        ("goals: {cheapest: 1e999}", ":3: goals: "),
-        ("goals: {cheapest: much}", ":3: goals: "),
-        ("limits: [siez<7B]", ':3: limits: unknown flag "siez"; did you mean "size"?'),
+        ("goals: {cheapest: -1}", ":3: goals.cheapest: "),
+        ("goals: {cheapest: 1e999}", ":3: goals.cheapest: "),
+        ("goals: {cheapest: much}", ":3: goals.cheapest: "),
+        ("limits: [siez<7B]", ':3: limits.0: unknown flag "siez"; did you mean "size"?'),
         ("limits: ['size<7B,size>70B']", "no card can meet both size<7B and size>70B"),
         ("limits: [size<7B, size>70B]", "no card can meet both size<7B and size>70B"),
-        ("limits: [cheapest]", ":3: limits: cheapest is a goal; move it to `goals`"),
+        ("limits: [cheapest]", ":3: limits.0: cheapest is a goal; move it to `goals`"),
+        (
+            "limits:\n  - size<10B\n  - size<10",
+            ":5: limits.1: size: expected a size such as 7B or 350M, got '10' (no unit)",
+        ),
+        ("limits:\n  - size<10B\n  - size>20B", ":5: limits.1: no card can meet both size<10B and size>20B"),
+        ("limits:\n  - size<10B\n  - cheapest", ":5: limits.1: cheapest is a goal; move it to `goals`"),
+        ("goals:\n  cheapest: 1\n  smallest: -1", ":5: goals.smallest: expected `float` >= 0.0"),
         ("unknown: alow", ':3: unknown: unknown value "alow"; did you mean "allow"?'),
         ("overrides: [limit]", ':3: overrides.0: unknown value "limit"; did you mean "limits"?'),
         ("on_empty: relax", ":3: on_empty: `on_empty: relax` and the list `relax` require each other"),
@@ -157,7 +164,7 @@ def test_an_invalid_policy_is_reported_with_its_file_and_problem(tmp_path: Path,
 
 def test_an_unknown_field_to_relax_is_reported_with_the_most_similar_one(tmp_path: Path) -> None:
     write(tmp_path, "p", "on_empty: relax", "relax: [siez]")
-    assert ':4: relax: unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
+    assert ':4: relax.0: unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
 
 
 def test_a_policy_whose_id_differs_from_the_file_name_is_rejected(tmp_path: Path) -> None:
@@ -216,8 +223,8 @@ def test_a_belief_about_an_effort_is_one_about_that_candidate_only(tmp_path: Pat
         ("{bb: {tier: strong}}", 'ours.yaml:3: beliefs: there is no card "bb"; did you mean "b"?'),
         ("{b: {stronger_than: [x]}}", 'ours.yaml:3: beliefs: b: stronger_than: there is no card "x"'),
         ("{b: {stronger_than: [a]}}", "ours.yaml:3: beliefs: a: stronger_than: contradicts itself: a > b > a"),
-        ("{b: {tier: best}}", 'ours.yaml:3: beliefs.tier: unknown value "best"'),
-        ("{b: {level: strong}}", 'ours.yaml:3: beliefs: unknown key "level"'),
+        ("{b: {tier: best}}", 'ours.yaml:3: beliefs.b.tier: unknown value "best"'),
+        ("{b: {level: strong}}", 'ours.yaml:3: beliefs.b: unknown key "level"'),
     ],
 )
 def test_a_mistake_in_beliefs_is_reported_with_file_line_and_key(tmp_path: Path, beliefs: str, problem: str) -> None:

@@ -28,6 +28,10 @@ from router.formats.yaml.file import read_yaml
         ("lineage: null # y\n", "lineage: {state: promoted} # y\n"),
         ("lineage: {}\n", "lineage: {state: promoted}\n"),
         ("\ufeffid: a\n", "\ufeffid: a\nlineage: {state: promoted}\n"),
+        (
+            "id: x\u2028y # a\u2028lineage: {}\nlineage: {}\n",
+            "id: x\u2028y # a\u2028lineage: {}\nlineage: {state: promoted}\n",
+        ),
     ],
 )
 def test_only_the_value_changes(tmp_path: Path, before: str, after: str) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from router.errors import FileError
 from router.formats.quantities import TokenCount
@@ -78,6 +80,15 @@ def test_an_integer_too_long_for_a_float_stays_a_string(file: Path) -> None:
     assert read(file, "a: " + "9" * 299) == {"a": int("9" * 299)}
 
 
+@pytest.mark.parametrize("written", ["1e999", "-1e999", "9.9e308"])
+def test_a_number_that_is_out_of_range_is_rejected_with_its_line_and_key(file: Path, written: str) -> None:
+    problem = f"{written} is out of range; the greatest number is about 1.8e308"
+    assert rejected(file, f"a: 1\nb:\n  c: {written}\n") == (3, f"b.c: {problem}")
+    assert rejected(file, f"a:\n  - 1\n  - {written}\n") == (3, f"a.1: {problem}")
+    assert rejected(file, written) == (1, problem)
+    assert read(file, f"a: '{written}'") == {"a": written}
+
+
 @pytest.mark.parametrize("content", ["", "\n", "# only a note\n", "---\n", "\ufeff"])
 def test_a_file_without_content_is_read_as_none(file: Path, content: str) -> None:
     assert read(file, content) is None
@@ -85,6 +96,37 @@ def test_a_file_without_content_is_read_as_none(file: Path, content: str) -> Non
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(file: Path) -> None:
     assert read(file, "\ufeffa: 1\r\nb: 2\r\n") == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("old", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("a: x•y\n", {"a": "x•y"}),
+        ("a: x • y\n", {"a": "x • y"}),
+        ("a: 'x •  y'\n", {"a": "x •  y"}),
+        ('a: "x •  y"\n', {"a": "x •  y"}),
+        ("a: |\n  x•  y\n  z•\n", {"a": "x•  y\nz•\n"}),
+        ("a: >\n  x•y\n  z\n", {"a": "x•y z\n"}),
+        ("# note •a: 1\na: 2 # note •b: 1\n", {"a": 2}),
+        ("x•y: 1\n", {"x•y": 1}),
+        ("a: [x•, y]\n", {"a": ["x•", "y"]}),
+        # A character that the text has already, or has by an escape, does not become a line break.
+        ('a: "•\U0010ffff\\U0010fffe\U0010fffd"\n', {"a": "•\U0010ffff\U0010fffe\U0010fffd"}),
+        ('a: "\\N\\L\\P•"\n', {"a": "\x85\u2028\u2029•"}),
+    ],
+)
+def test_a_line_break_of_yaml_1_1_alone_is_a_character_as_any_other(
+    file: Path, content: str, value: Any, old: str
+) -> None:
+    expected = json.loads(json.dumps(value, ensure_ascii=False).replace("•", old))
+    assert read(file, content.replace("•", old)) == expected
+
+
+@pytest.mark.parametrize("old", ["\x85", "\u2028", "\u2029"])
+def test_lines_are_counted_without_the_line_breaks_of_yaml_1_1_alone(file: Path, old: str) -> None:
+    assert rejected(file, f"# a{old}b\na: 'x{old}y'\na: 2\n") == (3, 'duplicate key "a" (first on line 2)')
+    assert rejected(file, f"# a{old}b\nx: 1\na: x{old}b: 2\n")[0] == 3
 
 
 def test_a_duplicate_key_is_rejected(file: Path) -> None:
@@ -198,6 +240,28 @@ def test_a_document_that_is_no_mapping_is_rejected(file: Path, content: str, got
 def test_an_empty_file_may_stand_for_the_defaults(file: Path) -> None:
     file.write_text("# nothing yet\n", encoding="utf-8")
     assert load(file, Window, "a window", may_be_empty=True)[0] == Window()
+
+
+class Named(Struct, forbid_unknown_fields=True):
+    windows: Mapping[Annotated[str, Meta(pattern="^[a-z]$")], Mapping[str, Window] | None] = {}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("windows:\n  a: {x: {tokens: 1}}\n  b:\n    y: {tokens: 1}\n    z: {tokens: no}\n", 5, "windows.b.z.tokens: "),
+        ("windows:\n  a: {}\n  b:\n    z: {x: 1}\n", 4, 'windows.b.z: unknown key "x"'),
+        ("windows:\n  a: {}\n  B: {}\n", 3, "windows.B: expected `str` matching regex"),
+    ],
+)
+def test_an_error_inside_a_mapping_names_the_key_and_its_line(
+    file: Path, content: str, line: int, problem: str
+) -> None:
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(FileError) as caught:
+        load(file, Named, "windows")
+    assert caught.value.line == line
+    assert caught.value.problem.startswith(problem)
 
 
 def test_a_value_of_the_wrong_type_is_reported_at_its_line(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -253,10 +254,15 @@ def _read_base(folder: Path | None) -> Base | None:
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else tuple(float(number) for number in text.split(","))
+        numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise CallerError(f"--expert-weights: {text} are no numbers with commas between them") from None
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise CallerError(f"--expert-weights: {text} are no numbers with commas between them")
+    return numbers
 
 
 def _print_folded(folded: Folded, out: Path, *, as_json: bool) -> None:

@@ -67,10 +67,10 @@ def show_card(
 def _as_yaml(plain: Mapping[str, Any]) -> str:
     import json
 
-    import yaml
+    from router.formats.yaml.writing import yaml_text
 
     # Through JSON, so that tuples become lists.
-    return yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip()
+    return yaml_text(json.loads(json.dumps(plain))).rstrip()
 
 
 @app.command("lint")
@@ -150,12 +150,11 @@ def import_card(
     as_json: options.Json = False,
 ) -> None:
     """Create a card from litellm's price map. Print it, or write it with --out."""
-    import yaml
-
     from router.cards.sources.litellm_map import card_facts
+    from router.formats.yaml.writing import yaml_text
 
     facts = {"id": name.rpartition("/")[2], **card_facts(name)}
-    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    text = yaml_text(facts)
     if out is not None:
         if out.exists():
             raise CallerError(f"{out} already exists; give another file")

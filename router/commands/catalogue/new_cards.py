@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
-import yaml
 from msgspec import Struct
 
 from router import settings
@@ -17,6 +16,7 @@ from router.cards.catalog import load_card
 from router.cards.sources.local_models import Facts
 from router.dispatch.discovery.local_models import LocalModel, described_by
 from router.formats.yaml.file import yaml_files
+from router.formats.yaml.writing import yaml_text
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _HEAD = """\
@@ -111,7 +111,7 @@ def _write(folder: Path, facts: Facts, server: str) -> Card:
     stem = _NOT_IN_FILE_NAMES.sub("-", facts["id"])
     keys = [field.encode_name for field in msgspec.structs.fields(Card) if field.encode_name in facts]
     ordered = {key: facts[key] for key in keys}
-    text = _HEAD.format(server=server) + yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
+    text = _HEAD.format(server=server) + yaml_text(ordered)
     for number in range(1, 1000):
         file = folder / (f"{stem}.yaml" if number == 1 else f"{stem}-{number}.yaml")
         try:

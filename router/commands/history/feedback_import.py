@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,7 +90,9 @@ def _reading(layout: str | None, id_field: str | None, metric: str | None, scale
     try:
         ends = float(low), float(high)
     except ValueError:
-        raise CallerError(f'--range takes LOW:HIGH, such as 1:5, got "{scale}"') from None
+        ends = math.nan, math.nan
+    if not all(map(math.isfinite, ends)):
+        raise CallerError(f'--range takes LOW:HIGH, such as 1:5, got "{scale}"')
     if not ends[0] < ends[1]:
         raise CallerError(f'--range takes the lower end first, got "{scale}"')
     return Reading(next((known for known in LAYOUTS if known == layout), None), id_field, metric, *ends)

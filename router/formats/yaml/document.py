@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from router.formats.yaml.parsed import KeyPath
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?", re.ASCII)
+_ESCAPES = re.compile(r"\\U([0-9a-fA-F]{8})")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _MAX_DEPTH = 50
+OLD_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""The line breaks of YAML 1.1, which PyYAML reads and writes, that YAML 1.2 takes for characters as any other."""
 _STARTS = frozenset((yaml.MappingStartEvent, yaml.SequenceStartEvent))
 _ENDS = frozenset((yaml.MappingEndEvent, yaml.SequenceEndEvent))
 _FIRST_OF_NUMBERS = frozenset("+-.0123456789")
@@ -24,6 +28,7 @@ _FIRST_OF_NUMBERS = frozenset("+-.0123456789")
 
 def parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
     """The document, None where there is none, and the line (from 1) of every key and list item. Raises FileError."""
+    text, back = without_old_breaks(text)
     try:
         events = _content(text, file)
     except yaml.YAMLError as error:
@@ -31,8 +36,26 @@ def parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
         problem = getattr(error, "problem", None) or str(error)
         where = mark.line + 1 if mark else _line_of_character(text, error)
         raise FileError(str(file), where, f"is not YAML: {problem.splitlines()[0]}") from None
+    if back:
+        for event in events:
+            if type(event) is yaml.ScalarEvent:
+                event.value = event.value.translate(back)
     reader = _Reader(file, events)
     return (reader.plain(next(reader.events)) if events else None), reader.lines
+
+
+def without_old_breaks(text: str) -> tuple[str, Mapping[int, str]]:
+    """`text` with other characters in place of `OLD_BREAKS`, and the mapping by which `str.translate` restores these
+    in a value.
+    """
+    found = sorted(set(OLD_BREAKS.findall(text)))
+    if not found:
+        return text, {}
+    # They occur nowhere else, nor by an escape. A file is too small to have all of them.
+    used = {*map(ord, set(text)), *(int(code, 16) for code in _ESCAPES.findall(text))}
+    free = (code for code in range(0x10FFFF, 0xFFFF, -1) if code not in used)
+    back = dict(zip(free, found, strict=False))
+    return text.translate({ord(old): chr(code) for code, old in back.items()}), back
 
 
 def _content(text: str, file: Path) -> list[Any]:
@@ -99,7 +122,7 @@ class _Reader:
         self.lines.setdefault(path, start.start_mark.line + 1)
         kind = type(start)
         if kind is yaml.ScalarEvent:
-            return _scalar(start)
+            return self._scalar(start, path)
         if kind is yaml.MappingStartEvent:
             return self._mapping(path)
         items: list[Any] = []
@@ -124,22 +147,27 @@ class _Reader:
             inner = (*path, key)
             self.lines[inner] = line
             value = next(self.events)
-            result[key] = _scalar(value) if type(value) is yaml.ScalarEvent else self.plain(value, inner)
+            result[key] = self._scalar(value, inner) if type(value) is yaml.ScalarEvent else self.plain(value, inner)
         return result
 
-
-def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
-    text = str(event.value)
-    if event.style:
-        return text
-    if (word := text.lower()) in _WORDS:
-        return _WORDS[word]
-    # Most values are words, which these patterns would read for nothing.
-    if text[0] not in _FIRST_OF_NUMBERS:
-        return text
-    if _INTEGER.fullmatch(text):
-        # A longer one would not fit into a float.
-        return int(text) if len(text) < 300 else text
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
+    def _scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> str | int | float | bool | None:
+        text = str(event.value)
+        if event.style:
+            return text
+        if (word := text.lower()) in _WORDS:
+            return _WORDS[word]
+        # Most values are words, which these patterns would read for nothing.
+        if text[0] not in _FIRST_OF_NUMBERS:
+            return text
+        if _INTEGER.fullmatch(text):
+            # A longer one would not fit into a float.
+            return int(text) if len(text) < 300 else text
+        if not _FLOAT.fullmatch(text):
+            return text
+        number = float(text)
+        if math.isinf(number):
+            # It is stored as JSON, which has no infinity.
+            problem = f"{text} is out of range; the greatest number is about 1.8e308"
+            key = ".".join(map(str, path))
+            raise FileError(str(self.file), self.lines[path], f"{key}: {problem}" if key else problem)
+        return number

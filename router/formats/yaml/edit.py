@@ -10,7 +10,9 @@ import yaml
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.formats.files import replace_file
+from router.formats.yaml.document import without_old_breaks
 from router.formats.yaml.file import read_yaml
+from router.formats.yaml.writing import yaml_text
 
 
 def set_in_mapping(file: Path, key: str, values: Mapping[str, str]) -> None:
@@ -44,7 +46,7 @@ def set_keys(file: Path, values: Mapping[str, object]) -> None:
         raise FileError(str(file), 1, "expected keys and values")
     text = file.read_bytes().decode("utf-8")
     for key, value in values.items():
-        shown = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9)
+        shown = yaml_text(value, is_flow=True, width=10**9)
         text = _with_key(text, key, shown.removesuffix("\n").removesuffix("\n..."))
     if not _contains(text, {**document, **values}):
         line = min((lines[(key,)] for key in values if (key,) in lines), default=1)
@@ -55,7 +57,7 @@ def set_keys(file: Path, values: Mapping[str, object]) -> None:
 def _with_key(text: str, key: str, value: str) -> str:
     """`text` with `key: value` at the top level, where its style is one that this function knows."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = _root(text)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     found = next(((name, old) for name, old in pairs if name.value == key), None)
     if found is None:
@@ -64,6 +66,13 @@ def _with_key(text: str, key: str, value: str) -> str:
     name, old = found
     colon = text.index(":", name.end_mark.index) + 1
     return f"{text[:colon]} {value}{text[_end(old) :]}"
+
+
+def _root(text: str) -> yaml.Node | None:
+    """The root of the document, for the positions of its parts."""
+    # Not by the loader in C, whose positions are those of bytes.
+    root: yaml.Node | None = yaml.compose(without_old_breaks(text)[0], Loader=yaml.SafeLoader)
+    return root
 
 
 def _end(node: yaml.Node) -> int:
@@ -77,8 +86,7 @@ def _end(node: yaml.Node) -> int:
 def _edited(text: str, key: str, inner: str, value: str) -> str:
     """`text` with the value, where its style is one that this function knows; else some text that has not the value."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    # Not the loader in C, whose positions are those of bytes.
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = _root(text)
     found = _value_of(root, key)
     if found is None:
         if isinstance(root, yaml.MappingNode) and root.flow_style:

@@ -21,7 +21,7 @@ from router.formats.yaml.parsed import PARSED, KeyPath
 
 __all__ = ["KeyPath", "bytes_of", "convert", "load", "read_mapping", "read_yaml", "yaml_files"]
 
-_ERROR_PATH = late_pattern(r" - at `(?:key in )?\$?(.*?)`$")
+_ERROR_PATH = late_pattern(r" - at (`key` in )?`\$?(.*?)`$")
 _STEP = late_pattern(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = late_pattern(r"Object contains unknown field `(.*?)`")
 _STATED_KEY = late_pattern(r"([a-z_]+(?:\.[^\s:]+)*): ")
@@ -101,7 +101,7 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, in
     except msgspec.ValidationError as error:
         message = str(error)
     location = _ERROR_PATH.search(message)
-    path = _steps(location[1]) if location else ()
+    path = _found(_steps(location[2], is_key=bool(location[1])), document, into) if location else ()
     problem = message[: location.start()] if location else message
     if unknown := _UNKNOWN_FIELD.match(problem):
         path = (*path, unknown[1])
@@ -113,7 +113,7 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, in
         words = _literals(_kind_at(into, path))
         problem = f'unknown value "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
     elif stated := _STATED_KEY.match(problem):
-        path, problem = (*path, *stated[1].split(".")), problem[stated.end() :]
+        path, problem = _stated(path, stated[1], document), problem[stated.end() :]
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
     key = _key(path[:-1] if unknown else path)
     problem = problem[0].lower() + problem[1:]
@@ -126,8 +126,56 @@ def _kind_name(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a single value"
 
 
-def _steps(path: str) -> KeyPath:
-    return tuple(name or (int(index) if index != "..." else "...") for name, index in _STEP.findall(path))
+def _steps(path: str, *, is_key: bool) -> KeyPath:
+    """The steps of a path in an error of msgspec, which has `...` in place of the keys of mappings."""
+    steps = (name or (int(index) if index != "..." else "...") for name, index in _STEP.findall(path))
+    return (*steps, "...") if is_key else tuple(steps)
+
+
+def _found(path: KeyPath, document: Any, into: Any) -> KeyPath:
+    """`path` with the first key whose entry cannot be converted in place of each `...`."""
+    found: KeyPath = ()
+    for step in path:
+        value = _value_at(document, found)
+        wrong = _wrong_key(value, _kind_at(into, found)) if step == "..." and isinstance(value, dict) else None
+        found = (*found, step if wrong is None else wrong)
+    return found
+
+
+def _wrong_key(values: Mapping[str, Any], into: Any) -> str | None:
+    """The first key of the mapping that does not match, or whose value does not."""
+    kinds = [get_args(kind) for kind in _kinds(into) if get_origin(kind) in (dict, Mapping)]
+    for key, value in values.items():
+        if any(not (_is_valid(key, of_key) and _is_valid(value, of_value)) for of_key, of_value in kinds):
+            return key
+    return None
+
+
+def _is_valid(value: Any, into: Any) -> bool:
+    try:
+        msgspec.convert(value, into, dec_hook=read_quantity, strict=True)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _stated(path: KeyPath, stated: str, document: Any) -> KeyPath:
+    """`path` with the keys and list positions that an error states with dots between them."""
+    for step in stated.split("."):
+        path = (*path, int(step) if step.isdecimal() and isinstance(_value_at(document, path), list) else step)
+    return path
+
+
+def _value_at(document: Any, path: KeyPath) -> Any:
+    """The value at `path`; None where there is none."""
+    for step in path:
+        if isinstance(document, dict):
+            document = document.get(step)
+        elif isinstance(document, list) and isinstance(step, int) and step < len(document):
+            document = document[step]
+        else:
+            return None
+    return document
 
 
 def _key(path: KeyPath) -> str:
@@ -139,7 +187,8 @@ def _kind_at(into: Any, path: KeyPath) -> Any:
     for step in path:
         structs = [kind for kind in _kinds(into) if hasattr(kind, "__struct_fields__")]
         if structs:
-            declared = {field.encode_name: field.type for field in msgspec.structs.fields(structs[0])}
+            fields = [field for kind in reversed(structs) for field in msgspec.structs.fields(kind)]
+            declared = {field.encode_name: field.type for field in fields}
             into = declared.get(str(step))
         else:
             # For the items of a list and the values of a mapping, the last type argument counts.

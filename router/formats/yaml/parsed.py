@@ -19,7 +19,7 @@ KeyPath = tuple[str | int, ...]
 Parsed = tuple[Any, dict[KeyPath, int]]
 """A document, and the line of every key and list item."""
 
-_RULES = b"1"
+_RULES = b"2"
 """Changes with the rules of `router.formats.yaml.document`: what was parsed by others is parsed again."""
 
 _MOST_BYTES = 32_000_000

@@ -6,6 +6,7 @@ indentation of the other entries.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import datetime
 import os
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from router.cards.catalog import Catalog
 from router.decide.policy import Policies
@@ -24,6 +24,7 @@ from router.errors import CallerError, ConfigurationError
 from router.formats.files import lock, replace_file
 from router.formats.quantities import read_quantity
 from router.formats.yaml.file import read_yaml
+from router.formats.yaml.writing import yaml_text
 from router.gateway.config.keys import Key, Keys, load_keys, problems_of
 
 # It contains no secrets, and the service that reads it may run as another user than the one who adds keys.
@@ -104,8 +105,8 @@ def _entry(fields: Mapping[str, Any], indent: str) -> str:
 
 def _line(name: str, value: Any) -> str:
     if isinstance(value, list):
-        return f"{name}: {yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=10**6)}"
-    return yaml.safe_dump({name: value}, allow_unicode=True, default_flow_style=False, width=10**6)
+        return f"{name}: {yaml_text(value, is_flow=True, width=10**6)}"
+    return yaml_text({name: value}, width=10**6)
 
 
 def _indent(file: Path, keys: Keys) -> str:
@@ -113,8 +114,9 @@ def _indent(file: Path, keys: Keys) -> str:
     if not keys:
         return "  "
     line = read_yaml(file)[1]["keys", len(keys) - 1]
-    text = file.read_text(encoding="utf-8-sig").splitlines()[line - 1]
-    return text[: len(text) - len(text.lstrip(" "))]
+    # A text would be split at more characters than YAML counts.
+    text = file.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()[line - 1]
+    return " " * (len(text) - len(text.lstrip(b" ")))
 
 
 def _has_keys_field(file: Path) -> bool:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from router.cards.catalog import Catalog
 from router.decide.plans.catalog import load_plan
 from router.decide.plans.spec import PlanId, PlanSpec
 from router.errors import CallerError, did_you_mean
 from router.formats.files import replace_file
+from router.formats.yaml.writing import yaml_text
 
 _HEADER = "# yaml-language-server: $schema=plan.schema.json\n"
 _WIDTH = 116
@@ -47,7 +47,7 @@ def save_plan(file: Path, plan: PlanSpec, catalog: Catalog) -> PlanSpec:
     stated = {key: document[key] for key in dict.fromkeys(first)} | {
         key: value for key, value in document.items() if key not in first and value != usual.get(key)
     }
-    text = yaml.safe_dump(_without_none(stated), sort_keys=False, allow_unicode=True, width=_WIDTH)
+    text = yaml_text(_without_none(stated), width=_WIDTH)
     replace_file(file, (_HEADER + text).encode(), mode=0o644)
     return load_plan(file, catalog)
 

@@ -95,13 +95,9 @@ class CompiledCards:
         # An array that is iterated over ends with an exception, which costs as much as all of its rows.
         return Forecasts(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7], novelty)
 
-    def _prices(self, features: Features) -> Doubles | None:
-        """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""
-        columns = self._columns
-        prices = columns.prices_usd_per_mtok(features.input_tokens)
-        if prices[0] is columns.input_price_usd_per_mtok:
-            return None
+    def _prices(self, features: Features) -> Doubles:
+        """The prices of input and output in USD a token for a prompt of this length."""
         padded = np.zeros((_PRICED, self._padded))
-        padded[:, : self._cards] = prices
+        padded[:, : self._cards] = self._columns.prices_usd_per_mtok(features.input_tokens)
         padded /= 1e6
         return padded

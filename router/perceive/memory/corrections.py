@@ -51,7 +51,7 @@ NO_CORRECTIONS = Corrections()
 
 
 class MemoryView:
-    """What the memories of all cards say about the forecasts of one tenant. Only cards whose correction is applied."""
+    """What the memories of those cards whose correction is applied say about the forecasts of one tenant."""
 
     def __init__(self, version: str, views: Mapping[str, CardView]) -> None:
         applied = {card: view for card, view in sorted(views.items()) if view.is_applied}

@@ -21,8 +21,6 @@ from router.types import Doubles
 
 PROJECTIONS = 8
 SIZE = PROJECTIONS + 1
-GAIN, SQUARE, SCORED = 0, 1, 2
-"""Rows of the score: by how much it reduced the squared error, the squares of that, and how many votes said so."""
 PRIOR = 20.0
 """In votes of full weight; the best of 3, 8 and 20 on cards, prompts and seeds that `bench.learn.tastes` leaves out."""
 HALF_LIFE, SCORE_HALF_LIFE, DOUBT = 200.0, 50.0, 1.0
@@ -31,7 +29,7 @@ HALF_LIFE, SCORE_HALF_LIFE, DOUBT = 200.0, 50.0, 1.0
 
 class FastHeads(Struct, frozen=True, eq=False):
     """The heads of several tenants: `information` `(tenants, SIZE, SIZE)`, `moments` `(tenants, SIZE)`, `scores`
-    `(tenants, 3)`.
+    `(tenants, 3)`: by how much the head reduced the squared error, the squares of that, and how many votes said so.
     """
 
     information: Doubles

@@ -138,11 +138,12 @@ _RENEW = "UPDATE reservation SET expires_s = ? WHERE booked = 0 AND id = ?"
 _FORGET = "DELETE FROM reservation WHERE booked = 1 AND expires_s <= ?"
 _SETTLE = "UPDATE reservation SET paid = :cost WHERE id = :id"
 _LAST_ANSWER = "SELECT card, server FROM conversation WHERE session = :session AND seen_s > :oldest"
-# An active conversation is written once a minute, or when its card or server changes.
+# An active conversation is written once a minute, or when its card or server changes. An answer that could not be
+# written at its time must not replace a newer one, of another worker.
 _REMEMBER = """
     INSERT INTO conversation (session, card, server, seen_s) VALUES (:session, :card, :server, :now)
     ON CONFLICT DO UPDATE SET card = :card, server = :server, seen_s = :now
-        WHERE card <> :card OR server <> :server OR seen_s < :now - 60
+        WHERE seen_s <= :now AND (card <> :card OR server <> :server OR seen_s < :now - 60)
 """
 # No key has an empty id.
 _CHECK = "INSERT INTO pace VALUES ('', :now) ON CONFLICT DO UPDATE SET due_us = :now"

@@ -89,18 +89,30 @@ class _Lane:
     def __init__(self, name: str, run: Callable[[_Job], None], idle: Callable[[], float | None]) -> None:
         self._run_job, self._idle = run, idle
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Nothing is added behind the None of `close`.
+        self._adding, self._is_closed = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def add(self, job: _Job) -> None:
-        """Add a job. Raises StateError where too many wait; there are no more costs to settle than were reserved."""
-        if self._jobs.qsize() >= _MAX_WAITING and (job.may_be_lost or not job.keeps):
-            raise StateError(_UNAVAILABLE)
-        self._jobs.put(job)
+        """Add a job, on its event loop. Raises StateError where too many wait; there are no more costs to settle than
+        were reserved. After `close`, these are settled at once, and all other jobs raise StateError.
+        """
+        with self._adding:
+            is_closed = self._is_closed
+            if (is_closed or self._jobs.qsize() >= _MAX_WAITING) and (job.may_be_lost or not job.keeps):
+                raise StateError(_UNAVAILABLE)
+            if not is_closed:
+                self._jobs.put(job)
+        if is_closed:
+            job.run()
+            job.finish()
 
     def close(self) -> None:
         """Run the jobs that wait, and stop."""
-        self._jobs.put(None)
+        with self._adding:
+            self._is_closed = True
+            self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -113,6 +125,7 @@ class _Lane:
                 pause_s = self._idle()
                 continue
             if job is None:
+                _hand_over(finished)
                 return
             started_s = time.monotonic()
             if job.keeps or not job.is_abandoned:

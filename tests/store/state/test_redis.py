@@ -338,6 +338,41 @@ def test_conversations_of_this_gateway_continue_and_others_are_unknown(server: R
     asyncio.run(main())
 
 
+def test_an_answer_that_is_written_late_replaces_no_newer_one_of_this_or_another_gateway(server: RedisServer) -> None:
+    async def main() -> None:
+        url, now_s = with_prefix(server.url), time.time()
+        async with opened(url) as one, opened(url) as two:
+            server.kill()
+            for session in ("mine", "theirs", "alone"):
+                await one.remember(session, LastAnswer("late"), now_s, "a")
+            server.start()
+            await back(one)
+            await one.remember("mine", LastAnswer("newer"), now_s + 10, "a")
+            await two.remember("theirs", LastAnswer("newer"), now_s + 10, "a")
+            await one.renew(now_s + 20)
+            found = [await two.last_answer(session, now_s + 20, "a") for session in ("mine", "theirs", "alone")]
+            assert found == [LastAnswer("newer"), LastAnswer("newer"), LastAnswer("late")]
+
+    asyncio.run(main())
+
+
+def test_of_two_late_answers_the_newer_one_is_written(server: RedisServer) -> None:
+    async def main() -> None:
+        url, now_s = with_prefix(server.url), time.time()
+        async with opened(url) as one, opened(url) as two:
+            await one.remember("mine", LastAnswer("first"), now_s, "a")
+            server.pause()
+            await one.remember("mine", LastAnswer("second"), now_s + 10, "a")
+            await one.remember("mine", LastAnswer("third"), now_s + 20, "a")
+            server.resume()
+            await back(one)
+            await one.renew(now_s + 30)
+            await one.renew(now_s + 30)
+            assert await two.last_answer("mine", now_s + 30, "a") == LastAnswer("third")
+
+    asyncio.run(main())
+
+
 def test_conversations_that_shall_be_refused_are(server: RedisServer) -> None:
     async def main() -> None:
         async with opened(with_prefix(server.url), LossRules(conversations="deny")) as state:

@@ -31,6 +31,12 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[State]:
     opened.close()
 
 
+def test_an_answer_that_is_written_late_replaces_no_newer_one(state: State) -> None:
+    state.remember("talk", "newer", NOW + 10)
+    state.remember("talk", "late", NOW)
+    assert state.card_of("talk", NOW + 20) == "newer"
+
+
 def test_a_budget_of_an_older_release_keeps_its_reservations(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
     with contextlib.closing(open_database(file, _MIGRATIONS[:2])) as database:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from router.errors import BudgetError, RateLimitError
-from router.store.state.protocol import Claim, LastAnswer, StateError
+from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError
 from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
 
@@ -226,3 +227,92 @@ def test_a_disk_that_hangs_delays_a_request_no_longer_than_the_limit(tmp_path: P
     finally:
         store.hangs_s = 0.0
         state.close()
+
+
+class HeldStore(SqliteState):
+    """A store that reserves and closes only when it is released."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.reserving, self.may_reserve = threading.Event(), threading.Event()
+        self.closing, self.may_close = threading.Event(), threading.Event()
+
+    async def reserve(self, claim: Claim, now_s: float) -> Reservation:
+        self.reserving.set()
+        self.may_reserve.wait(10)
+        return await super().reserve(claim, now_s)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.may_close.wait(10)
+        super().close()
+
+
+async def closing_behind_a_reservation(
+    store: HeldStore, state: ThreadedState
+) -> tuple[asyncio.Task[Reservation], asyncio.Task[None]]:
+    """A reservation that is being made, and the end of the state, which waits for it."""
+    reserving = asyncio.create_task(state.reserve(Claim("a", 1.0, 1.0), NOW_S))
+    await until(store.reserving.is_set)
+    closing = asyncio.create_task(asyncio.to_thread(state.close))
+    await until(lambda: not state._writes._jobs.empty())
+    return reserving, closing
+
+
+def test_what_was_done_when_the_state_is_closed_reaches_whoever_waits_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        reserving, closing = await closing_behind_a_reservation(store, state)
+        store.may_reserve.set()
+        reservation = await reserving
+        assert state.problem is None
+        # The database is open still.
+        await until(store.closing.is_set)
+        await state.settle(reservation, 0.25)
+        store.may_close.set()
+        await closing
+
+    store = HeldStore(tmp_path / "state")
+    state = ThreadedState(store, limit_s=LIMIT_S)
+    asyncio.run(main())
+    after = SqliteState(tmp_path / "state")
+    assert asyncio.run(after.spent_usd("a", NOW_S + 3600)) == 0.25
+    after.close()
+
+
+def test_what_was_reserved_for_a_request_that_leaves_while_the_state_is_closed_is_given_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        reserving, closing = await closing_behind_a_reservation(store, state)
+        store.may_reserve.set()
+        # The event loop does not get the result before the request leaves.
+        store.closing.wait(10)
+        reserving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reserving
+        store.may_close.set()
+        await closing
+
+    store = HeldStore(tmp_path / "state")
+    state = ThreadedState(store, limit_s=LIMIT_S)
+    asyncio.run(main())
+    after = SqliteState(tmp_path / "state")
+    # A reservation that is not given back is spent when it expires.
+    assert asyncio.run(after.spent_usd("a", NOW_S + 3600)) == 0.0
+    after.close()
+
+
+def test_a_closed_state_fails_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        reservation = await state.reserve(Claim("a", 1.0, 1.0), NOW_S)
+        await asyncio.to_thread(state.close)
+        calls = [
+            state.take_request("a", 1, NOW_S),
+            state.last_answer("s", NOW_S),
+            state.remember("s", LastAnswer("card"), NOW_S),
+            state.settle(reservation, 0.5),
+        ]
+        assert await refused(*calls) == len(calls)
+
+    # Whoever waited for the limit would wait for longer than the test may take.
+    state = ThreadedState(SqliteState(tmp_path / "state"), limit_s=1000.0)
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert "cannot be kept" not in caplog.text

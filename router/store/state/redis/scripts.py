@@ -206,6 +206,21 @@ SPENT = script(
 )
 """What was spent on a day. Arguments: the day, now in seconds."""
 
+REMEMBER = script(
+    """
+    local stored = redis.call('GET', KEYS[1])
+    if stored and tonumber(string.match(stored, '^%d+')) >= tonumber(ARGV[1]) then return 0 end
+    redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3])
+    return 1
+    """,
+    1,
+)
+"""Store who answered a conversation, late: unless an answer of that time or a newer one is stored.
+
+Key: the conversation. Arguments: the time of the answer in seconds, the value, which begins with that time, and the
+time at which it expires. Returns whether it was stored.
+"""
+
 COUNT_TRIAL = script(
     """
     local base = ARGV[1]

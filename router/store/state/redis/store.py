@@ -78,7 +78,7 @@ class RedisState:
         # What each key had spent on which day, as the server reported it last.
         self._known: dict[str, tuple[int, int]] = {}
         self._late: collections.deque[_Late] = collections.deque()
-        self._late_sessions: dict[tuple[str, str], tuple[LastAnswer, float]] = {}
+        self._late_sessions: dict[tuple[str, str], _Late] = {}
 
     @property
     def problem(self) -> str | None:
@@ -176,11 +176,16 @@ class RedisState:
     async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
         """Store who answered the conversation. The session name is stored as a hash only."""
         await self._alone.remember(session, answer, now_s, key_id)
+        place = key_id, session
+        name, seen_s, value, expires_s = self._remembered(session, answer, now_s, key_id)
         try:
-            await self._remember(session, answer, now_s, key_id)
+            await self._connection.command("SET", name, value, "EXAT", expires_s)
         except LostError:
-            if len(self._late_sessions) < _MAX_LATE_SESSIONS:
-                self._late_sessions[key_id, session] = answer, now_s
+            if place in self._late_sessions or len(self._late_sessions) < _MAX_LATE_SESSIONS:
+                self._late_sessions[place] = _Late(scripts.REMEMBER, (name,), (seen_s, value, expires_s))
+        else:
+            # What waits is older.
+            self._late_sessions.pop(place, None)
 
     async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
         """Count one answer of the canary or its predecessor."""
@@ -351,15 +356,17 @@ class RedisState:
     async def _report_late(self) -> None:
         await self._report_costs(self._connection.run)
         while self._late_sessions:
-            (key_id, session), (answer, now_s) = next(iter(self._late_sessions.items()))
-            await self._remember(session, answer, now_s, key_id)
-            self._late_sessions.pop((key_id, session), None)
+            place, late = next(iter(self._late_sessions.items()))
+            await self._connection.run(late.script, late.keys, *late.arguments)
+            # Another answer of the conversation may have become late meanwhile.
+            if self._late_sessions.get(place) is late:
+                del self._late_sessions[place]
 
-    async def _remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str) -> None:
+    def _remembered(self, session: str, answer: LastAnswer, now_s: float, key_id: str) -> tuple[str, int, str, int]:
+        """The key of a conversation, the time of its answer, the value to store, and when that expires."""
         seen_s = int(now_s)
         value = f"{seen_s}\0{answer.card}\0{answer.server}"
-        expires_s = seen_s + math.ceil(self._session_age_s)
-        await self._connection.command("SET", self._conversation(session, key_id), value, "EXAT", expires_s)
+        return self._conversation(session, key_id), seen_s, value, seen_s + math.ceil(self._session_age_s)
 
     def _know(self, key_id: str, day: int, spent: int) -> None:
         if len(self._known) >= _MAX_KNOWN and key_id not in self._known:
