@@ -25,6 +25,7 @@ from tests.gateway.servers import make_card, make_gateway, make_router, served
 
 ANN, BOB = "pv-" + "a" * 40, "pv-" + "b" * 40
 SOUND = bytes(range(256)) * 500
+IMAGE = "iVBORw0KGgo" * 200_000
 FORM = "multipart/form-data; boundary=XX"
 UPLOAD = (
     b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
@@ -59,7 +60,9 @@ class Server:
             events = (f"event: {kind}\ndata: {json.dumps({'type': kind, 'response': created})}\n\n" for kind in kinds)
             return Response("".join(events), media_type="text/event-stream")
         usage = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
-        created = {"id": "file-1"} if (request.method, path) == ("POST", "/v1/files") else {}
+        created: dict[str, Any] = {"id": "file-1"} if (request.method, path) == ("POST", "/v1/files") else {}
+        if b"a large image" in body:
+            created = {"data": [{"b64_json": IMAGE}]}
         return Response(json.dumps({**created, "path": path, "usage": usage}), media_type="application/json")
 
 
@@ -132,6 +135,12 @@ def test_a_json_body_reaches_the_named_card(
     usage = records[0].outcome.usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (10, 20)
+    assert records[0].outcome.cost_usd == pytest.approx(30e-6)
+
+
+def test_a_large_image_is_charged_as_its_server_reports(client: httpx.Client, records: list[Record]) -> None:
+    response = client.post("/v1/images/generations", json={"model": "sound", "prompt": "a large image"})
+    assert response.json()["data"] == [{"b64_json": IMAGE}]
     assert records[0].outcome.cost_usd == pytest.approx(30e-6)
 
 
