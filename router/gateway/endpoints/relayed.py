@@ -218,8 +218,9 @@ class RelayedHandler(CompletionHandler):
         await self._responder.events(b"", is_last=True)
 
     async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
-        # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
+        # An error's text would be part of the response's bytes.
         await self._record(200, error.code)
+        self._exchange.break_off()
 
 
 async def _whole_list(events: Events) -> bytes:

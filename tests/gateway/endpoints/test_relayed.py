@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -207,10 +208,15 @@ def test_a_key_is_needed_and_limits_the_cards(client: httpx.Client, server: Serv
     assert server.seen == []
 
 
-def test_bytes_that_are_cut_do_not_end_cleanly(client: httpx.Client, records: list[Record]) -> None:
+def test_bytes_that_are_cut_do_not_end_cleanly(
+    client: httpx.Client, records: list[Record], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         client.post("/v1/audio/speech", json={"model": "sound", "input": "cut"})
     assert records[0].outcome.error is not None
+    assert client.get("/healthz").status_code == 200
+    # The only failure is that of the server, which runs in this process as well.
+    assert [entry.message for entry in caplog.records if entry.levelno >= logging.ERROR] == ["the application failed"]
 
 
 def created(client: httpx.Client, card: str, key: str = ANN, **fields: object) -> str:
