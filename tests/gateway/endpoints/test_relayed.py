@@ -92,6 +92,7 @@ def client(server: Server, records: list[Record]) -> Iterator[httpx.Client]:
         make_card("sound", server.url, "tts-1"),
         make_card("stored", server.url, "m", apis=native),
         make_card("twice", server.url, "m", apis=native, base_url=None, deployments=places),
+        make_card("dall-e-3", server.url, "dall-e-3"),
     ]
     keys = Keys(
         [
@@ -123,6 +124,57 @@ def test_a_body_with_the_servers_own_name_is_passed_on_byte_for_byte(client: htt
     body = b'{"x": 1.0,   "model":"tts-1"}'
     assert client.post("/v1/moderations", content=body).status_code == 200
     assert server.seen[0][3] == body
+
+
+OWN = {"api_base": "http://evil", "base_url": "http://evil", "api_key": "x", "route": {}}
+
+
+@pytest.mark.parametrize("model", ["sound", "dall-e-3"])
+def test_nothing_that_selects_another_server_is_passed_on(client: httpx.Client, server: Server, model: str) -> None:
+    metadata = {"route_flags": "", "own": "y"}
+    client.post("/v1/rerank", json={"model": model, "query": "q", "metadata": metadata, **OWN}, params={**OWN, "n": 1})
+    [(_, path, _, body)] = server.seen
+    assert path == "/v1/rerank?n=1"
+    assert json.loads(body) == {
+        "model": "tts-1" if model == "sound" else model,
+        "query": "q",
+        "metadata": {"own": "y"},
+    }
+
+
+@pytest.mark.parametrize(("path", "model"), [("audio/transcriptions", b"tts-1"), ("files", b"sound")])
+def test_no_field_of_a_form_that_selects_another_server_is_passed_on(
+    client: httpx.Client, server: Server, path: str, model: bytes
+) -> None:
+    fields = b"".join(
+        b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\nhttp://evil\r\n' % name.encode() for name in OWN
+    )
+    form = UPLOAD.replace(b"--XX--", fields + b"--XX--") % b"sound"
+    client.post(f"/v1/{path}", content=form, headers={"content-type": FORM, "x-route-card": "sound"})
+    assert server.seen[0][3] == UPLOAD % model
+
+
+def test_nothing_that_selects_another_server_is_passed_on_for_a_stored_response(
+    client: httpx.Client, server: Server
+) -> None:
+    id_ = created(client, "stored")
+    client.post(f"/v1/responses/{id_}/cancel", json={"reason": "late", **OWN})
+    assert json.loads(server.seen[-1][3]) == {"reason": "late"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/openai/deployments/dall-e-3/images/generations", {}),
+        ("/v1/images/generations", {"x-route-card": "dall-e-3"}),
+    ],
+)
+@pytest.mark.parametrize("body", [{"prompt": "a cat"}, {"model": "whatever", "prompt": "a cat"}])
+def test_a_card_that_the_body_does_not_name_is_the_model_in_it(
+    client: httpx.Client, server: Server, path: str, headers: dict[str, str], body: dict[str, str]
+) -> None:
+    client.post(path, json=body, headers=headers)
+    assert json.loads(server.seen[0][3]) == {"model": "dall-e-3", "prompt": "a cat"}
 
 
 @pytest.mark.parametrize("path", JSON_PATHS)
