@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from router.dispatch.bodies.whole import tokens_in
 from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import EventStream
 from router.errors import UpstreamError
@@ -17,13 +18,22 @@ from router.wire.usage import Delivered
 
 
 def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[str, Any]) -> UpstreamResponse:
-    """A decoded chat response in the client's protocol; an error response is unchanged. `body` is the request's."""
+    """A decoded chat response in the client's protocol; an error response is unchanged. `body` is the request's.
+
+    Raises UpstreamError for an answer that cannot be converted.
+    """
     if isinstance(response.body, EventStream):
         stream = ConvertedStream(response.body, conversion.events(body, response.card.server_id))
         return msgspec.structs.replace(response, body=stream)
     if response.status >= 300:
         return response
-    answer = conversion.answer(response.decoded, body, response.card.server_id)
+    try:
+        answer = conversion.answer(response.decoded, body, response.card.server_id)
+    except UpstreamError as error:
+        # Its upstream charges for an answer that cannot be used, too.
+        assert isinstance(response.body, bytes)
+        error.delivered_tokens = tokens_in((response.body,))
+        raise
     return msgspec.structs.replace(response, body=json_bytes(answer))
 
 

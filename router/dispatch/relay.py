@@ -45,7 +45,7 @@ _ANTHROPIC_VERSION = "2023-06-01"
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
 
 # `route` is for the gateway; the others would select another upstream or account.
-_NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
+NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
 _FLAGS_METADATA = "route_flags"
 
 
@@ -213,11 +213,11 @@ def _check_status(card: Card, status: int) -> None:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
 
 
-def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """`body` with the upstream's name for the model, and without the fields that are for the gateway."""
-    forwarded = {**body, "model": model}
-    if not _NEVER_FORWARDED.isdisjoint(forwarded):
-        for field in _NEVER_FORWARDED:
+def forwarded_body(body: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """`body` with the upstream's name for the model, if any, and without the fields that are for the gateway."""
+    forwarded = dict(body) if model is None else {**body, "model": model}
+    if not NEVER_FORWARDED.isdisjoint(forwarded):
+        for field in NEVER_FORWARDED:
             forwarded.pop(field, None)
     metadata = forwarded.get("metadata")
     if isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
@@ -229,7 +229,7 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _payload(card: Card, call: Call, include_usage: bool) -> bytes:
-    body = _forwarded_body(call.body, call.model or card.model)
+    body = forwarded_body(call.body, call.model or card.model)
     if card.provider in _ALWAYS_REPORT_USAGE:
         body.pop("stream_options", None)
     if include_usage:

@@ -280,11 +280,11 @@ class EventStream:
         return events
 
     def _read(self, events: bytes) -> bytes:
-        """`events` without those that the client did not request, up to the event that reports an error."""
+        """`events` without those that the client did not request, up to one that reports an error, or is the last."""
         kept: list[bytes] = []
         kept_to = at = 0
         has_cr = b"\r" in events
-        while at < len(events):
+        while at < len(events) and not self._done:
             is_plain = self._has_content and not self._decode
             if is_plain:
                 texts: list[bytes] = []
@@ -307,11 +307,10 @@ class EventStream:
                 at = end
                 continue
             event = read_event(raw)
-            if not self._done:
-                self._error = self._problem_of(event)
-                if self._error is not None:
-                    break
-                self._done = self.protocol.is_closing(event)
+            self._error = self._problem_of(event)
+            if self._error is not None:
+                break
+            self._done = self.protocol.is_closing(event)
             if event.value is not None:
                 self._take_usage(event.value)
                 if not self._keep_usage and _reports_only_usage(event.value):
@@ -328,7 +327,7 @@ class EventStream:
         which does the same in more time.
         """
         plain = self.protocol.plain
-        if plain is None or self._decode or self._done:
+        if plain is None or self._decode:
             return None
         if not self._has_content:
             found = plain.begins.match(events, at)

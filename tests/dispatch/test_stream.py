@@ -196,6 +196,33 @@ def test_events_that_arrive_together_are_read_and_counted_as_those_that_arrive_a
     assert together.delivered.tokens == 9
 
 
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+MESSAGE = (
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}\n\n'
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}\n\n'
+)
+
+
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize("behind", [CHUNKS[0], USAGE, DONE, b": comment\n\n", b"data: {\n\n", b"data: {"])
+@pytest.mark.parametrize(
+    ("protocol", "events", "closing"),
+    [
+        (CHAT, b"".join(CHUNKS[:2]), DONE),
+        (CHAT, b"".join(CHUNKS[:2]), b"data:[DONE]\n\n"),
+        (MESSAGES, MESSAGE, MESSAGE_STOP),
+    ],
+    ids=["chat", "chat-in-another-form", "messages"],
+)
+def test_what_follows_the_closing_event_is_left_out_however_it_arrives(
+    protocol: WireProtocol, events: bytes, closing: bytes, behind: bytes, decode: bool
+) -> None:
+    for reads in ((events + closing + behind,), (events, closing + behind), (events, closing, behind)):
+        stream = stream_of(*reads, protocol=protocol, decode=decode, keep_usage=True)
+        assert read(stream) == events + closing
+        assert stream.complete
+
+
 def test_an_endless_event_is_rejected() -> None:
     assert read(stream_of(CHUNKS[0], *([b"x" * 2**20] * 17))) == CHUNKS[0] + b"<garbage>"
 

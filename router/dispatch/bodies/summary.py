@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -95,12 +95,13 @@ def summary_of(decoded: Any) -> Summary | None:
     known = {name: decoded[name] for name in _PLAIN if name in decoded}
     # Only whether they are there matters, and that there are no choices.
     answers = {name: Raw(_mark(decoded[name])) for name in _ANSWERS if name in decoded}
-    return _summary(_Response(**known, **answers))
+    return _summary(_Response(**known, **answers), _ends_of(decoded.get("choices")))
 
 
 def _summary_in_any(body: bytes, text: str) -> Summary | None:
     try:
-        return _summary(_RESPONSE.decode(text))
+        response = _RESPONSE.decode(text)
+        return _summary(response, _ends_in(bytes(response.choices)))
     except msgspec.DecodeError:
         # msgspec rejects half of a surrogate pair, which is no reason to reject a response.
         return summary_of(json_or_none(body))
@@ -108,13 +109,13 @@ def _summary_in_any(body: bytes, text: str) -> Summary | None:
         return None
 
 
-def _summary(response: _Response) -> Summary:
+def _summary(response: _Response, ends: Sequence[Any]) -> Summary:
     return Summary(
         response.usage,
         response.service_tier,
         _is_error(response),
         bytes(response.choices).translate(None, _JSON_WHITESPACE) in _NO_CHOICES,
-        _given_up(bytes(response.choices)),
+        _failure_among(ends),
     )
 
 
@@ -125,18 +126,27 @@ def _is_error(response: _Response) -> bool:
     return not has_answer and any(getattr(response, name) for name in _SAYS_ERROR)
 
 
-def _given_up(choices: bytes) -> str | None:
-    if not choices:
-        return None
+def _ends_in(choices: bytes) -> Sequence[Any]:
+    """The finish reasons of choices in JSON; none where these are no choices."""
     try:
-        return _failure_among([choice.finish_reason for choice in _CHOICES.decode(choices)])
+        return [choice.finish_reason for choice in _CHOICES.decode(choices)] if choices else ()
     except (msgspec.DecodeError, ValueError):
+        return ()
+
+
+def _ends_of(choices: Any) -> Sequence[Any]:
+    """See `_ends_in`, of choices that have been decoded already."""
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        return ()
+    return [choice.get("finish_reason") for choice in choices]
+
+
+def _failure_among(ends: Sequence[Any]) -> str | None:
+    """The first of these finish reasons that says that the choice was not completed; None where one is no reason."""
+    try:
+        reasons = [reason_of({"finish_reason": end}) for end in ends]
+    except ValueError:
         return None
-
-
-def _failure_among(ends: Iterable[Any]) -> str | None:
-    """The first of these finish reasons that says that the choice was not completed. Raises ValueError."""
-    reasons = [reason_of({"finish_reason": end}) for end in ends]
     return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
 
 

@@ -11,11 +11,13 @@ from msgspec import Struct
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
 from router.types import Usage
-from router.wire.sse import events_of, read_event
+from router.wire.sse import begins_events, events_of, read_event
 from router.wire.usage import Delivered, usage_in
 
-# What is kept of a response to read the usage from; audio and files are longer, and state none.
+# What is kept of a response to read the usage from. Of a longer one the end is kept, where images state their usage.
 _MAX_KEPT_BYTES = 1024 * 1024
+_MIN_END_BYTES = 64 * 1024
+_MIN_HEAD_BYTES = 64
 _NO_TEXTS = re.compile(rb"(?!)")
 
 
@@ -41,8 +43,8 @@ class RawStream:
         idle_s: float,
     ) -> None:
         self._read, self._close, self._late, self._idle_s = read, close, late, idle_s
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._head = b""
+        self._kept, self._is_kept_whole = bytearray(), True
         self._callbacks: list[Callable[[], object]] = []
         self.usage: Usage | None = None
         # Nothing is estimated: bytes of audio, images and files are no tokens.
@@ -80,7 +82,8 @@ class RawStream:
             self._keep(chunk)
             return chunk
         self.complete = True
-        self.usage = _usage(b"".join(self._kept)) if self._kept_bytes <= _MAX_KEPT_BYTES else None
+        kept = bytes(self._kept)
+        self.usage = _usage(kept) if self._is_kept_whole else _usage_at_end(self._head, kept)
         await self.aclose()
         raise StopAsyncIteration
 
@@ -92,9 +95,12 @@ class RawStream:
             callback()
 
     def _keep(self, chunk: bytes) -> None:
-        self._kept_bytes += len(chunk)
-        if self._kept_bytes <= _MAX_KEPT_BYTES:
-            self._kept.append(chunk)
+        if len(self._head) < _MIN_HEAD_BYTES:
+            self._head += chunk[:_MIN_HEAD_BYTES]
+        self._kept += chunk
+        if len(self._kept) > _MAX_KEPT_BYTES:
+            del self._kept[:-_MIN_END_BYTES]
+            self._is_kept_whole = False
 
 
 def _usage(body: bytes) -> Usage | None:
@@ -102,9 +108,35 @@ def _usage(body: bytes) -> Usage | None:
     if body.lstrip()[:1] == b"{":
         decoded = json_or_none(body)
         return usage_in(decoded) if isinstance(decoded, Mapping) else None
-    usage = None
-    if b"data:" in body:
-        for event in events_of(body):
-            value = read_event(event).value
-            usage = usage if value is None else usage_in(value, usage)
+    return _usage_in_events(body) if b"data:" in body else None
+
+
+def _usage_at_end(head: bytes, end: bytes) -> Usage | None:
+    """The usage in the end of JSON, or of the events of a stream, that begins with `head`."""
+    if head.lstrip()[:1] == b"{":
+        return _usage_in_last_members(end)
+    if not begins_events(head):
+        return None
+    # The beginning of the first event is mostly lost.
+    cut = next(events_of(end), b"")
+    return _usage_in_events(end[len(cut) :], _usage_in_last_members(cut))
+
+
+def _usage_in_events(events: bytes, usage: Usage | None = None) -> Usage | None:
+    for event in events_of(events):
+        value = read_event(event).value
+        usage = usage if value is None else usage_in(value, usage)
     return usage
+
+
+def _usage_in_last_members(end: bytes) -> Usage | None:
+    """The usage of a JSON object of which this is the end, where the last `usage` in it is that of the object itself.
+
+    It is where the text from there on is an object without its opening brace. One that a model or a client wrote never
+    is: inside a text its quotes are escaped, and inside another object further braces follow.
+    """
+    at = end.rfind(b'"usage"')
+    if at < 0 or not end[:at].rstrip().endswith(b","):
+        return None
+    members = json_or_none(b"{" + end[at:])
+    return usage_in(members) if isinstance(members, Mapping) else None

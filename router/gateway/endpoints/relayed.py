@@ -18,6 +18,7 @@ from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.lora.naming import without_adapters
 from router.dispatch.providers import native_apis, uses_litellm
+from router.dispatch.relay import NEVER_FORWARDED, forwarded_body
 from router.dispatch.stream import Events
 from router.errors import FieldError, UnknownModelError, UpstreamError
 from router.formats.json import json_bytes
@@ -26,7 +27,7 @@ from router.gateway.endpoints.keyed import tenant_of
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import deployment_of_response
 from router.gateway.http.body import LARGE_BODY_BYTES, JsonLimits, read_body, read_json_object
-from router.gateway.http.multipart import FORM, field_of, with_field
+from router.gateway.http.multipart import FORM, field_of, with_field, without_fields
 from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
 from router.gateway.routing.bill import Bill
@@ -41,7 +42,7 @@ _MAX_CREATED_BYTES = 64 * 1024
 _MAX_LIST_BYTES = 4 * 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # For the gateway, or for Azure's; keys in the URL are never passed on.
-_NEVER_FORWARDED = frozenset({_CARD, "api-version", "key", "api-key", "api_key"})
+_NOT_IN_QUERY = NEVER_FORWARDED | {_CARD, "api-version", "key", "api-key"}
 
 
 class _ReportedBill(Bill):
@@ -71,7 +72,8 @@ class RelayedHandler(CompletionHandler):
         self._bill = _ReportedBill(surface.api, is_charged=endpoint.is_charged)
         self._id: str = scope["path_params"].get("id", "")
         self._query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        self._raw = b""
+        # The body as the client sent it, and its fields where it is JSON.
+        self._raw, self._sent = b"", dict[str, Any]()
 
     async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
         self._raw = await read_body(self._exchange, request.active.config.max_body_bytes, memory)
@@ -84,7 +86,7 @@ class RelayedHandler(CompletionHandler):
     async def _fields(self, limits: JsonLimits, memory: Reserved) -> dict[str, Any]:
         """The fields of a JSON body, with the name of the card as `model`."""
         is_form = self._content_type.lower().startswith(FORM)
-        fields = await read_json_object(self._raw, limits, memory) if self._raw and not is_form else {}
+        fields = self._sent = await read_json_object(self._raw, limits, memory) if self._raw and not is_form else {}
         name = self._headers.get(_CARD) or dict(self._query).get(_CARD) or self._model_in_path or fields.get("model")
         if name is None and is_form:
             name = await asyncio.to_thread(field_of, self._raw, self._content_type, "model")
@@ -153,16 +155,16 @@ class RelayedHandler(CompletionHandler):
     async def _call(self, request: GatewayRequest, card: Card) -> Call:
         self._check_adapters(request, card)
         if request.is_large:
-            body = await asyncio.to_thread(self._renamed, request, card.model)
+            body = await asyncio.to_thread(self._forwarded, request, card.model)
         else:
-            body = self._renamed(request, card.model)
+            body = self._forwarded(request, card.model)
         raw = RawRequest(
             self._endpoint.method,
             self._endpoint.path.replace("{id}", self._id),
             body,
             self._content_type,
             self._headers.get("accept", "*/*"),
-            tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
+            tuple(pair for pair in self._query if pair[0] not in _NOT_IN_QUERY),
         )
         return Call(
             self._surface.api,
@@ -180,15 +182,18 @@ class RelayedHandler(CompletionHandler):
         if stated:
             raise FieldError(stated[0], "cannot be sent here: the gateway chooses the adapter; name its card as model")
 
-    def _renamed(self, request: GatewayRequest, model: str) -> bytes:
-        """The body with the server's name of the model, else byte for byte."""
-        if self._endpoint.names_card_by != "model" or not self._raw:
+    def _forwarded(self, request: GatewayRequest, card_model: str) -> bytes:
+        """The body with the server's name of the model, and without the fields that are for the gateway; byte for byte
+        where that changes nothing.
+        """
+        model = card_model if self._endpoint.names_card_by == "model" else None
+        if not self._raw:
             return self._raw
         if self._content_type.lower().startswith(FORM):
-            return with_field(self._raw, self._content_type, "model", model)
-        is_same = request.body.get("model") == model and "route" not in request.body and not self._left_out
-        fields = {name: value for name, value in request.body.items() if name != "route"}
-        return self._raw if is_same else json_bytes({**fields, "model": model})
+            form = without_fields(self._raw, self._content_type, NEVER_FORWARDED)
+            return form if model is None else with_field(form, self._content_type, "model", model)
+        fields = forwarded_body(self._sent if model is None else request.body, model)
+        return self._raw if fields == self._sent else json_bytes(fields)
 
     async def _respond(self) -> None:
         response = self._response
@@ -218,8 +223,9 @@ class RelayedHandler(CompletionHandler):
         await self._responder.events(b"", is_last=True)
 
     async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
-        # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
+        # An error's text would be part of the response's bytes.
         await self._record(200, error.code)
+        self._exchange.break_off()
 
 
 async def _whole_list(events: Events) -> bytes:

@@ -26,6 +26,7 @@ from router.cards.schema import Card
 from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import base_url
 from router.formats.json import encodable
+from router.gateway.http.relayed import RELAYED
 from router.gateway.http.routes import ENDPOINTS
 from router.gateway.telemetry.access_log import safe_code
 from router.store.records.feedback import Stored
@@ -34,7 +35,17 @@ from router.types import Attempt, CallOutcome, Usage
 
 Attributes = dict[str, AttributeValue]
 
-_OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}
+# The method and the path of each surface, in which `{id}` stays: spans have no ids of clients.
+_ROUTES: Mapping[str, tuple[str, str]] = {
+    **{endpoint.operation: (endpoint.method, endpoint.path) for endpoint in ENDPOINTS.values()},
+    **{endpoint.operation: (endpoint.method, f"/v1/{endpoint.path}") for endpoint in RELAYED},
+}
+# The conventions have words for few operations; all surfaces that are not here are chat.
+_OPERATIONS = {
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+    **{endpoint.operation: endpoint.operation for endpoint in RELAYED},
+}
 # Providers whose name in the conventions differs from litellm's.
 _PROVIDERS = {
     "azure": "azure.ai.openai",
@@ -77,10 +88,9 @@ class Traces:
 
         The names of `headers` are in lower case; `traceparent` is the client's.
         """
-        endpoint = ENDPOINTS.get(surface)
-        route = f"/{surface}" if endpoint is None else endpoint.path
+        method, route = _ROUTES.get(surface, ("POST", f"/{surface}"))
         attributes: Attributes = {
-            "http.request.method": "POST",
+            "http.request.method": method,
             "http.route": route,
             "url.path": route,
             "url.scheme": "http",
@@ -89,7 +99,7 @@ class Traces:
             attributes["user_agent.original"] = _text(headers["user-agent"])
         parent = _W3C.extract(headers)
         start = int(at * 1e9)
-        span = self._tracer.start_span(f"POST {route}", parent, SpanKind.SERVER, attributes, start_time=start)
+        span = self._tracer.start_span(f"{method} {route}", parent, SpanKind.SERVER, attributes, start_time=start)
         return Trace(self._tracer, span, start, self._card)
 
     def evaluated(self, stored: Stored) -> None:

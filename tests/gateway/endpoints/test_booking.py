@@ -35,6 +35,7 @@ class Teller:
         self.usage: dict[str, Any] | None = None
         self.beside: dict[str, Any] = {}
         self.breaks = False
+        self.choice: dict[str, Any] = {"finish_reason": "stop"}
         self.url = ""
 
     async def chat(self, request: Request) -> Response:
@@ -43,9 +44,7 @@ class Teller:
         usage = {} if self.usage is None else {"usage": self.usage}
         if not body.get("stream"):
             message = {"role": "assistant", "content": TEXT}
-            return JSONResponse(
-                {**head, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **usage}
-            )
+            return JSONResponse({**head, "choices": [{"index": 0, "message": message, **self.choice}], **usage})
         events = [
             {**head, "choices": [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}]}
             for word in TEXT.split(" ")
@@ -205,6 +204,22 @@ def test_an_upstream_that_reports_nothing_is_booked_by_what_it_delivered(
     assert 60 <= usage.output_tokens <= 100
     assert cost == pytest.approx((usage.input_tokens * 3 + usage.output_tokens * 15) / 1e6)
     assert records[-1].outcome.status == 200
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": 5}], ids=["given-up", "malformed"])
+def test_a_whole_answer_that_cannot_be_used_is_booked_by_what_arrived(
+    teller: Teller, path: str, choice: dict[str, Any]
+) -> None:
+    teller.choice = choice
+    with gateway_client(card(teller)) as (client, records):
+        fields = {"input": CHAT_MESSAGES, "messages": None} if path == "responses" else {}
+        status = ask(client, path, max_tokens=500, **fields).status_code
+    # A client of chat gets the answer of the server as it is, unless the server says that it failed.
+    assert status == (200 if path == "chat/completions" and choice["finish_reason"] == 5 else 502)
+    cost = records[-1].outcome.cost_usd
+    assert cost is not None
+    assert cost > 60 * 15 / 1e6
 
 
 def test_a_stream_that_breaks_off_is_booked_with_what_was_delivered(teller: Teller) -> None:

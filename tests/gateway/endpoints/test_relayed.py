@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from tests.gateway.servers import make_card, make_gateway, make_router, served
 
 ANN, BOB = "pv-" + "a" * 40, "pv-" + "b" * 40
 SOUND = bytes(range(256)) * 500
+IMAGE = "iVBORw0KGgo" * 200_000
 FORM = "multipart/form-data; boundary=XX"
 UPLOAD = (
     b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
@@ -59,7 +61,9 @@ class Server:
             events = (f"event: {kind}\ndata: {json.dumps({'type': kind, 'response': created})}\n\n" for kind in kinds)
             return Response("".join(events), media_type="text/event-stream")
         usage = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
-        created = {"id": "file-1"} if (request.method, path) == ("POST", "/v1/files") else {}
+        created: dict[str, Any] = {"id": "file-1"} if (request.method, path) == ("POST", "/v1/files") else {}
+        if b"a large image" in body:
+            created = {"data": [{"b64_json": IMAGE}]}
         return Response(json.dumps({**created, "path": path, "usage": usage}), media_type="application/json")
 
 
@@ -88,6 +92,7 @@ def client(server: Server, records: list[Record]) -> Iterator[httpx.Client]:
         make_card("sound", server.url, "tts-1"),
         make_card("stored", server.url, "m", apis=native),
         make_card("twice", server.url, "m", apis=native, base_url=None, deployments=places),
+        make_card("dall-e-3", server.url, "dall-e-3"),
     ]
     keys = Keys(
         [
@@ -121,6 +126,57 @@ def test_a_body_with_the_servers_own_name_is_passed_on_byte_for_byte(client: htt
     assert server.seen[0][3] == body
 
 
+OWN = {"api_base": "http://evil", "base_url": "http://evil", "api_key": "x", "route": {}}
+
+
+@pytest.mark.parametrize("model", ["sound", "dall-e-3"])
+def test_nothing_that_selects_another_server_is_passed_on(client: httpx.Client, server: Server, model: str) -> None:
+    metadata = {"route_flags": "", "own": "y"}
+    client.post("/v1/rerank", json={"model": model, "query": "q", "metadata": metadata, **OWN}, params={**OWN, "n": 1})
+    [(_, path, _, body)] = server.seen
+    assert path == "/v1/rerank?n=1"
+    assert json.loads(body) == {
+        "model": "tts-1" if model == "sound" else model,
+        "query": "q",
+        "metadata": {"own": "y"},
+    }
+
+
+@pytest.mark.parametrize(("path", "model"), [("audio/transcriptions", b"tts-1"), ("files", b"sound")])
+def test_no_field_of_a_form_that_selects_another_server_is_passed_on(
+    client: httpx.Client, server: Server, path: str, model: bytes
+) -> None:
+    fields = b"".join(
+        b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\nhttp://evil\r\n' % name.encode() for name in OWN
+    )
+    form = UPLOAD.replace(b"--XX--", fields + b"--XX--") % b"sound"
+    client.post(f"/v1/{path}", content=form, headers={"content-type": FORM, "x-route-card": "sound"})
+    assert server.seen[0][3] == UPLOAD % model
+
+
+def test_nothing_that_selects_another_server_is_passed_on_for_a_stored_response(
+    client: httpx.Client, server: Server
+) -> None:
+    id_ = created(client, "stored")
+    client.post(f"/v1/responses/{id_}/cancel", json={"reason": "late", **OWN})
+    assert json.loads(server.seen[-1][3]) == {"reason": "late"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/openai/deployments/dall-e-3/images/generations", {}),
+        ("/v1/images/generations", {"x-route-card": "dall-e-3"}),
+    ],
+)
+@pytest.mark.parametrize("body", [{"prompt": "a cat"}, {"model": "whatever", "prompt": "a cat"}])
+def test_a_card_that_the_body_does_not_name_is_the_model_in_it(
+    client: httpx.Client, server: Server, path: str, headers: dict[str, str], body: dict[str, str]
+) -> None:
+    client.post(path, json=body, headers=headers)
+    assert json.loads(server.seen[0][3]) == {"model": "dall-e-3", "prompt": "a cat"}
+
+
 @pytest.mark.parametrize("path", JSON_PATHS)
 @pytest.mark.parametrize("prefix", ["/v1", "", "/openai/v1"])
 def test_a_json_body_reaches_the_named_card(
@@ -132,6 +188,12 @@ def test_a_json_body_reaches_the_named_card(
     usage = records[0].outcome.usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (10, 20)
+    assert records[0].outcome.cost_usd == pytest.approx(30e-6)
+
+
+def test_a_large_image_is_charged_as_its_server_reports(client: httpx.Client, records: list[Record]) -> None:
+    response = client.post("/v1/images/generations", json={"model": "sound", "prompt": "a large image"})
+    assert response.json()["data"] == [{"b64_json": IMAGE}]
     assert records[0].outcome.cost_usd == pytest.approx(30e-6)
 
 
@@ -198,10 +260,15 @@ def test_a_key_is_needed_and_limits_the_cards(client: httpx.Client, server: Serv
     assert server.seen == []
 
 
-def test_bytes_that_are_cut_do_not_end_cleanly(client: httpx.Client, records: list[Record]) -> None:
+def test_bytes_that_are_cut_do_not_end_cleanly(
+    client: httpx.Client, records: list[Record], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         client.post("/v1/audio/speech", json={"model": "sound", "input": "cut"})
     assert records[0].outcome.error is not None
+    assert client.get("/healthz").status_code == 200
+    # The only failure is that of the server, which runs in this process as well.
+    assert [entry.message for entry in caplog.records if entry.levelno >= logging.ERROR] == ["the application failed"]
 
 
 def created(client: httpx.Client, card: str, key: str = ANN, **fields: object) -> str:

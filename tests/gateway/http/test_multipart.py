@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from router.errors import CallerError
-from router.gateway.http.multipart import field_of, with_field
+from router.gateway.http.multipart import field_of, with_field, without_fields
 
 TYPE = "multipart/form-data; boundary=XX"
 FORM = (
@@ -31,6 +31,14 @@ def test_a_field_that_is_not_there_is_put_first() -> None:
     assert changed.endswith(FORM)
     assert (field_of(changed, TYPE, "absent"), field_of(changed, TYPE, "language")) == ("x", "de")
     assert field_of(with_field(b"--XX--\r\n", TYPE, "model", "x"), TYPE, "model") == "x"
+
+
+def test_fields_are_removed_and_files_are_not() -> None:
+    part = b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\nx\r\n'
+    form = part % b"a" + FORM.replace(b"--XX--", part % b"a" + part % b"b" + b"--XX--")
+    assert without_fields(form, TYPE, {"a", "b", "file", "absent"}) == FORM
+    assert without_fields(FORM, TYPE, {"a", "file"}) is FORM
+    assert without_fields(part % b"a" + b"--XX--\r\n", TYPE, {"a"}) == b"--XX--\r\n"
 
 
 @pytest.mark.parametrize(("body", "content_type"), [(FORM, "multipart/form-data"), (b"{}", TYPE), (b"", TYPE)])

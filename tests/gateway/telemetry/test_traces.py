@@ -107,6 +107,32 @@ def test_the_request_span_has_the_model_the_decision_and_the_cost(seen: MemoryTr
     }
 
 
+@pytest.mark.parametrize(
+    ("operation", "method", "route"),
+    [
+        ("image_generations", "POST", "/v1/images/generations"),
+        ("file", "GET", "/v1/files/{id}"),
+        ("file_delete", "DELETE", "/v1/files/{id}"),
+        ("response_delete", "DELETE", "/v1/responses/{id}"),
+        ("response_cancel", "POST", "/v1/responses/{id}/cancel"),
+        ("ollama_chat", "POST", "/api/chat"),
+    ],
+)
+def test_a_request_span_has_the_method_and_the_route_of_its_endpoint(
+    seen: MemoryTraces, operation: str, method: str, route: str
+) -> None:
+    request, *_ = seen.request(a_record(surface=operation))
+    assert request.name == f"{method} {route}"
+    assert attributes(request)["http.request.method"] == method
+    assert attributes(request)["http.route"] == attributes(request)["url.path"] == route
+
+
+def test_a_relayed_call_is_named_after_its_endpoint(seen: MemoryTraces) -> None:
+    _, *calls = seen.request(a_record(surface="audio_speech"))
+    assert calls[-1].name == "audio_speech Qwen/Qwen3-8B"
+    assert attributes(calls[-1])["gen_ai.operation.name"] == "audio_speech"
+
+
 def test_the_successful_call_follows_the_genai_conventions(seen: MemoryTraces) -> None:
     *_, served = seen.request(a_record(attempts=(Attempt("qwen3-8b", "qwen3-8b#1", 200, 899.0),)))
     assert attributes(served) == {

@@ -163,17 +163,21 @@ class Exchange:
             # The connection may have the next request already.
             return
         if self.has_begun:
-            # A normal end would look like a complete response.
-            self._flush()
-            if self._is_chunked or self._left is not None:
-                self._transport.close()
-            else:
-                self.connection.reset()
+            self.break_off()
             return
         text = b"Internal Server Error"
         fields = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(text)), "connection": "close"}
         with contextlib.suppress(StalledClientError):
             await self.respond(500, fields, text)
+
+    def break_off(self) -> None:
+        """End the connection inside a response that has begun: a normal end would look like a complete response."""
+        self._flush()
+        if self._is_chunked or self._left is not None:
+            self._transport.close()
+        else:
+            self.connection.reset()
+        self.lose()
 
     def take(self, piece: bytes) -> int:
         """A part of the body has arrived. Return how much of it waits to be read."""

@@ -77,6 +77,23 @@ def test_a_response_that_breaks_off_ends_the_connection() -> None:
     assert (len(written), is_closed) == (1, True)
 
 
+def test_a_response_that_is_broken_off_is_no_failure_of_the_application(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> tuple[bytes, bool]:
+        exchange = exchange_on(transport := Transport())
+
+        async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+            exchange.begin(200, {})
+            await exchange.write(b"half", is_last=False)
+            exchange.break_off()
+
+        await exchange.run(app, {})
+        return b"".join(transport.written), transport.is_closed
+
+    written, is_closed = in_loop(main)
+    assert (written.endswith(b"4\r\nhalf\r\n"), is_closed) == (True, True)
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("size", [1, 200_001], ids=["short", "long"])
 def test_a_body_that_has_not_its_stated_length_is_an_error(size: int) -> None:
     async def main() -> None:
