@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from router.formats.patterns import pattern_found
+
 _MOST_STEPS = 50_000
 _MOST_DEPTH = 100
 _PATTERN_S = 0.05
 _LONGEST_PATTERN = 1_000
-_MOST_PATTERN_CHARACTERS = 100_000
 
 
 class SchemaTooComplexError(ValueError):
@@ -25,17 +26,6 @@ class SchemaTooComplexError(ValueError):
 def violation(value: Any, schema: Any) -> str | None:
     """Why `value` does not meet `schema`; None where it does. Raises SchemaTooComplexError."""
     return _Check(schema).problem(value, schema, "", 0)
-
-
-def pattern_found(pattern: str, text: str, seconds: float = _PATTERN_S) -> bool | None:
-    """Whether `text` contains a match; None where that could not be found out: no pattern, or too slow a one."""
-    # Imported here, as few schemas have patterns.
-    import regex
-
-    try:
-        return regex.search(pattern, text[:_MOST_PATTERN_CHARACTERS], timeout=seconds) is not None
-    except (regex.error, TimeoutError, RecursionError, MemoryError, OverflowError):
-        return None
 
 
 class _Check:

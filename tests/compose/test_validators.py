@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.compose.json_schema import SchemaTooComplexError, pattern_found, violation
+from router.compose.json_schema import SchemaTooComplexError, violation
 from router.compose.language import same_language
 from router.compose.validators import failure_of, is_refusal, schema_asked
 from router.decide.plans.spec import Validators
@@ -78,8 +78,13 @@ def test_answers_are_no_refusals(text: str) -> None:
     assert not is_refusal(text)
 
 
-def test_a_pattern_that_takes_too_long_is_given_up() -> None:
-    assert pattern_found(r"(a|aa)+$", "a" * 60 + "b") in (None, False)
+def test_a_pattern_that_cannot_be_checked_is_no_reason_to_reject() -> None:
+    assert not failed("a" * 30_000 + "yes", regex=r"(?:a|aa)+(?:b|bb)+x|yes$")
+
+
+def test_a_pattern_of_a_plan_or_a_schema_matches_without_errors() -> None:
+    assert failed("y", regex="(x{e})")
+    assert violation("y", {"pattern": "(x{e})"})
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:

@@ -146,6 +146,7 @@ def test_where_no_policy_is_similar_all_are_listed() -> None:
         ("guard: true", ":3: guard: "),
         ("default: ''", ":3: default: "),
         ("defualt: x", ':3: unknown key "defualt"; did you mean "default"?'),
+        ("graders: [{kind: regex, pattern: '('}]", ":3: graders.0.pattern: is no regular expression: missing )"),
         ("id: q", ':3: duplicate key "id" (first on line 1)'),
     ],
 )

@@ -92,6 +92,10 @@ def test_the_shipped_plans_name_no_card_so_they_suit_every_catalogue() -> None:
             "5: validators.regex: is no regular expression",
         ),
         (
+            ["kind: best_of", "members: [cheap, strong]", r"validators: {regex: '\p{Foo}'}"],
+            "5: validators.regex: is no regular expression: unknown property",
+        ),
+        (
             ["kind: best_of", "members: [cheap, strong]", "validators: {syntax: jsn}"],
             '5: validators.syntax: unknown value "jsn"; did you mean "json"?',
         ),
