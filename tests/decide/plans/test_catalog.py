@@ -81,6 +81,7 @@ def test_the_shipped_plans_name_no_card_so_they_suit_every_catalogue() -> None:
             ["kind: panel", "members: [cheap, strong]", "writer: strong", "quorum: 3"],
             "6: quorum: 3 answers cannot come",
         ),
+        (["kind: cascade", "members: [cheap, strong]", "gate: 0.5"], "5: gate: expected learned, prior, or {thr"),
         (["kind: [cascade]", "members: [cheap, strong]"], '3: kind: expected one word; did you mean "cascade"?'),
         (["kind: {a: b}", "members: [cheap, strong]"], "3: kind: expected one word; known: cascade, committee"),
         (["kind: 1", "members: [cheap, strong]"], "3: kind: expected one word; known: cascade, committee"),
