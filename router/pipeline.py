@@ -129,13 +129,15 @@ class Router:
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
-        id of the plan that the client named; `load` is how busy servers are (`RequestContext`); `canaries` are the ids
-        of the canaries that may take this request; `is_batch`: the request can wait; `hidden` are the ids of those
-        unavailable cards that do not exist for the client; `memory` is what the error memory says, which counts where
-        the policy applies it; `draw` is what the policy's exploration needs, which draws nothing where flags in the
-        prompt narrow the choice. Raises CallerError for flags that cannot be read, and for limits that no card meets.
+        plan that the client named, with or without `plan/`; `load` is how busy servers are (`RequestContext`);
+        `canaries` are the ids of the canaries that may take this request; `is_batch`: the request can wait; `hidden`
+        are the ids of those unavailable cards that do not exist for the client; `memory` is what the error memory says,
+        which counts where the policy applies it; `draw` is what the policy's exploration needs, which draws nothing
+        where flags in the prompt narrow the choice. Raises CallerError for flags that cannot be read, and for limits
+        that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
+        plan = None if plan is None else plan.removeprefix(PREFIX)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
         in_prompt = Flags()
         if is_typed:
@@ -203,7 +205,9 @@ class Router:
         return frozenset(self.catalog.named(name).id for name in policy.beliefs)
 
     def may_split(self, policy: Policy, plan: str | None) -> bool:
-        """Whether a plan that the policy or the client names splits prompts, which takes long for a long one."""
+        """Whether a plan that the policy or the client names by its id splits prompts, which takes long for a long
+        one.
+        """
         named = policy.plans if plan is None else (plan,)
         return bool(named) and any(isinstance(self.plans.get(name), Segments) for name in named)
 

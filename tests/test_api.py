@@ -15,6 +15,8 @@ import pytest
 import router
 from router import ChatRequest, Router
 from router.cards.schema import Belief
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import Segments
 from router.errors import CallerError, ConfigurationError
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +102,17 @@ def test_importing_the_package_imports_no_array_library() -> None:
     code = "import sys, router; print(router.__version__, 'numpy' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert completed.stdout.split() == [router.__version__, "False"]
+
+
+@pytest.mark.parametrize("name", ["split-tasks", "plan/split-tasks"])
+def test_a_plan_is_named_by_its_id_or_as_a_model(default: Router, name: str) -> None:
+    prompt = "1. Translate 'good morning' to French.\n2. What is 17 times 23?\n3. Name the capital of Peru."
+    plans = Plans([Segments(id="split-tasks", description="d")])
+    routed = Router(default.catalog, default.policies, default.predictor, plans=plans).route(
+        ChatRequest.from_prompt(prompt), plan=name
+    )
+    assert len(routed.forecast.parts) == 3
+    assert routed.request_context.plan == "split-tasks"
 
 
 def test_what_a_policy_believes_of_a_card_moves_its_forecast_and_no_other(default: Router) -> None:

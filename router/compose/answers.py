@@ -88,12 +88,6 @@ def asks_for_answer(prompt: str) -> bool:
     return {"A", "B"} <= options or _ASKS.search(asked) is not None
 
 
-def same_answer(first: str, second: str) -> bool:
-    """Whether two texts give the same final answer; False where either has none."""
-    answer = read_answer(first)
-    return answer is not None and answer == read_answer(second)
-
-
 def _json(text: str) -> Answer | None:
     fenced = next((each for each in fenced_blocks(text) if each.is_all and each.language in ("", "json")), None)
     body = (text if fenced is None else fenced.text).strip()

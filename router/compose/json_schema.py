@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
+
+from router.formats.patterns import pattern_found
 
 _MOST_STEPS = 50_000
 _MOST_DEPTH = 100
 _PATTERN_S = 0.05
 _LONGEST_PATTERN = 1_000
-_MOST_PATTERN_CHARACTERS = 100_000
 
 
 class SchemaTooComplexError(ValueError):
@@ -25,17 +26,6 @@ class SchemaTooComplexError(ValueError):
 def violation(value: Any, schema: Any) -> str | None:
     """Why `value` does not meet `schema`; None where it does. Raises SchemaTooComplexError."""
     return _Check(schema).problem(value, schema, "", 0)
-
-
-def pattern_found(pattern: str, text: str, seconds: float = _PATTERN_S) -> bool | None:
-    """Whether `text` contains a match; None where that could not be found out: no pattern, or too slow a one."""
-    # Imported here, as few schemas have patterns.
-    import regex
-
-    try:
-        return regex.search(pattern, text[:_MOST_PATTERN_CHARACTERS], timeout=seconds) is not None
-    except (regex.error, TimeoutError, RecursionError, MemoryError, OverflowError):
-        return None
 
 
 class _Check:
@@ -77,6 +67,24 @@ class _Check:
         self._pattern_s -= time.perf_counter() - began_s
         return found
 
+    def comparable(self, value: Any, depth: int = 0) -> Hashable:
+        """What is equal for equal JSON values: the order of keys says nothing, a boolean is no number, and 1 equals
+        1.0. Raises SchemaTooComplexError.
+        """
+        self.count(1)
+        if depth > _MOST_DEPTH:
+            raise SchemaTooComplexError("the value is nested too deeply")
+        if isinstance(value, str):
+            return value
+        if isinstance(value, Mapping):
+            return frozenset([(name, self.comparable(inner, depth + 1)) for name, inner in value.items()])
+        if isinstance(value, list):
+            return tuple([self.comparable(inner, depth + 1) for inner in value])
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        # As text, since a client can choose many numbers of one hash.
+        return type(value), repr(value)
+
     def _referred(self, reference: Any) -> Any:
         """What a reference within the schema leads to; None for any other."""
         if not isinstance(reference, str) or not reference.startswith("#"):
@@ -117,29 +125,21 @@ def _type(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) ->
 
 
 def _enum(check: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
-    allowed = schema["enum"] if isinstance(schema["enum"], list) else []
-    check.count(len(allowed))
-    return (
-        None if any(_equal(value, each) for each in allowed) else f"{at or 'the value'} is none of the allowed values"
-    )
+    comparable = check.comparable(value)
+    is_allowed = any(check.comparable(each) == comparable for each in _list(schema["enum"]))
+    return None if is_allowed else f"{at or 'the value'} is none of the allowed values"
 
 
-def _const(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
-    return None if _equal(value, schema["const"]) else f"{at or 'the value'} is not the required value"
-
-
-def _equal(first: Any, second: Any) -> bool:
-    # True == 1 in Python, but not in JSON.
-    if isinstance(first, bool) or isinstance(second, bool):
-        return first is second
-    return bool(first == second)
+def _const(check: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
+    is_it = check.comparable(value) == check.comparable(schema["const"])
+    return None if is_it else f"{at or 'the value'} is not the required value"
 
 
 def _required(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
     names = schema["required"]
     if not isinstance(value, Mapping) or not isinstance(names, list):
         return None
-    missing = next((name for name in names if name not in value), None)
+    missing = next((name for name in names if isinstance(name, str) and name not in value), None)
     return None if missing is None else f"{at}/{missing} is missing"
 
 
@@ -220,10 +220,10 @@ def _number(value: Any) -> float | None:
     return value if _is_number(value) else None
 
 
-def _unique(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
+def _unique(check: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
     if schema["uniqueItems"] is not True or not isinstance(value, list):
         return None
-    seen = {repr(each) for each in value}
+    seen = {check.comparable(each) for each in value}
     return None if len(seen) == len(value) else f"{at or 'the value'} has equal items"
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from router.compose.fences import fenced_blocks
-from router.compose.json_schema import SchemaTooComplexError, pattern_found, violation
+from router.compose.json_schema import SchemaTooComplexError, violation
 from router.compose.language import same_language
 from router.decide.plans.spec import Validators
 from router.formats.json import read_json
+from router.formats.patterns import pattern_found
 from router.formats.text import late_pattern
 from router.wire.reading.whole_answers import WholeAnswer
 
@@ -42,7 +43,7 @@ _REFUSAL = late_pattern(rf"\A\W*(?:(?:{_SORRY})\b[^.\n]{{0,60}}?\b)?(?:{_CANNOT}
 def failure_of(validators: Validators, answer: WholeAnswer, asked_schema: Mapping[str, Any] | None, prompt: str) -> str:
     """Why an answer fails, in a few words; empty where it passes. `asked_schema` is the JSON schema of the request.
 
-    An answer that calls tools has no text to check.
+    An answer that calls tools has no text to check. What cannot be checked is no reason to reject.
     """
     if answer.has_calls:
         return "cut off" if validators.finished and answer.ending == "cut" else ""
@@ -50,11 +51,11 @@ def failure_of(validators: Validators, answer: WholeAnswer, asked_schema: Mappin
     if not text:
         return "empty"
     schema = asked_schema if validators.json_schema == "request" else validators.json_schema
-    checks: tuple[tuple[bool, Callable[[], str]], ...] = (
+    checks: tuple[tuple[bool, Callable[[], str | None]], ...] = (
         (validators.finished, lambda: "cut off" if answer.ending == "cut" else ""),
         (validators.no_refusal, lambda: "refusal" if answer.ending == "refused" or is_refusal(text) else ""),
         (isinstance(schema, Mapping), lambda: schema_problem(text, schema)),
-        (validators.regex is not None, lambda: _pattern_problem(text, validators.regex or "")),
+        (validators.regex is not None, lambda: pattern_problem(text, validators.regex or "")),
         (validators.syntax is not None, lambda: _SYNTAXES[validators.syntax or "json"](text)),
         (validators.same_language, lambda: "" if same_language(prompt, text) else "another language"),
     )
@@ -92,8 +93,8 @@ def schema_asked(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return format_ if format_ is body.get("format") and kind in ("object", "array") else None
 
 
-def schema_problem(text: str, schema: Any) -> str:
-    """Why a text is no JSON that meets the schema; empty where it is, and where the schema cannot be checked."""
+def schema_problem(text: str, schema: Any) -> str | None:
+    """Why a text is no JSON that meets the schema; empty where it is, and None where the schema cannot be checked."""
     try:
         value = read_json(_unfenced(text, "json").encode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
@@ -101,13 +102,16 @@ def schema_problem(text: str, schema: Any) -> str:
     try:
         problem = violation(value, schema)
     except (SchemaTooComplexError, RecursionError, OverflowError):
-        # What cannot be checked is no reason to reject.
-        return ""
+        return None
     return f"JSON schema: {problem}" if problem else ""
 
 
-def _pattern_problem(text: str, pattern: str) -> str:
-    return "" if pattern_found(pattern, text, _PATTERN_S) else "the pattern is not found"
+def pattern_problem(text: str, pattern: str) -> str | None:
+    """Why a text does not contain a match; empty where it does, and None where that cannot be checked."""
+    found = pattern_found(pattern, text, _PATTERN_S)
+    if found is None:
+        return None
+    return "" if found else "the pattern is not found"
 
 
 def _json_problem(text: str) -> str:

@@ -40,8 +40,9 @@ def fallbacks_among(
 
     Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
     card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
-    for a card with more context where `needed_tokens` come near that of the first. None where it takes more than this
-    beginning of an order that is not `is_whole`.
+    for a card with more context where `needed_tokens` come near that of the first. Where that would undo the one for
+    the other, a card that alone meets such a demand gives way only to one that meets both. None where it takes more
+    than this beginning of an order that is not `is_whole`.
     """
     facts = once(catalog, "shared", functools.partial(_Shared, catalog))
     first = int(order[0])
@@ -52,19 +53,27 @@ def fallbacks_among(
     demands = unlike.demands
     if needed_tokens * _ESTIMATE_FACTOR > facts.context_tokens.item(first):
         demands = (*demands, facts.with_more_context(first))
-    kept, places = len(picked), {}
+    kept, places, possible = len(picked), {}, []
     for meets in demands:
         # Where no card at all meets a demand, there is none to look for.
-        if not kept or b"\1" not in meets or any(map(meets.__getitem__, picked)):
+        if b"\1" not in meets:
             continue
-        place = facts.first_that(meets, order, after)
-        if place is None and not is_whole:
-            return None
-        if place is not None:
+        if kept and not _is_met(meets, picked):
+            place = facts.first_that(meets, order, after)
+            if place is None and not is_whole:
+                return None
+            if place is None:
+                continue
             kept -= 1
             picked[kept] = int(order[place])
             places[picked[kept]] = place
+        possible.append(meets)
     chosen = [*picked[:kept], *sorted(picked[kept:], key=places.__getitem__)]
+    if places and not all(_is_met(meets, picked) for meets in possible):
+        found = facts.next_that_meet(possible, order, count, is_whole=is_whole)
+        if found is None:
+            return None
+        chosen = found
     # The sort is stable.
     chosen.sort(key=unlike.duplicates.__getitem__)
     return tuple([catalog.ids[card] for card in chosen])
@@ -116,6 +125,32 @@ class _Shared:
                 picked.append(card)
         return picked, place + 1
 
+    def next_that_meet(
+        self, demands: Sequence[bytes], order: Sequence[int] | Indices, count: int, *, is_whole: bool
+    ) -> list[int] | None:
+        """The cards of `next_servers` after exchanges, from the last one on, each of which meets one demand more. None
+        where it takes more of an order that is not `is_whole`.
+        """
+        picked, after = self.next_servers(order, count)
+        # In the order in which they give way.
+        places = {card: place for place, card in reversed(list(enumerate(picked)))}
+        met: list[bytes] = []
+        for meets in demands:
+            for card in tuple(places):
+                if _is_met(meets, places):
+                    break
+                others = [other for other in places if other != card]
+                alone = [each for each in met if not _is_met(each, others)]
+                place = self.first_that(_all_of(meets, *alone), order, after)
+                if place is None and not is_whole:
+                    return None
+                if place is not None:
+                    del places[card]
+                    places[int(order[place])] = place
+            if _is_met(meets, places):
+                met.append(meets)
+        return sorted(places, key=places.__getitem__)
+
     def first_that(self, meets: bytes, order: Sequence[int] | Indices, after: int) -> int | None:
         """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
         servers = self._servers
@@ -143,6 +178,15 @@ class _Shared:
         elsewhere = np.array([not each <= account for each in self._distinct_accounts])[self._accounts]
         others = np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
         return _Unlike((bytes(elsewhere), bytes(others)), bytes(~(elsewhere | others)))
+
+
+def _is_met(meets: bytes, cards: Iterable[int]) -> bool:
+    return any(map(meets.__getitem__, cards))
+
+
+def _all_of(*demands: bytes) -> bytes:
+    """The cards that meet all of the demands."""
+    return functools.reduce(np.bitwise_and, [np.frombuffer(meets, np.uint8) for meets in demands]).tobytes()
 
 
 def _numbered(values: Iterable[T]) -> tuple[Indices, list[T]]:

@@ -26,6 +26,7 @@ from router.decide.trials.checks import problems_of
 from router.decide.trials.spec import ExperimentSpec, Shadow, Trials
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
+from router.formats.patterns import invalid_pattern
 from router.formats.yaml.file import load, yaml_files
 from router.formats.yaml.parsed import KeyPath
 
@@ -46,6 +47,10 @@ class RegexGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     """An answer is right where its text contains `pattern`."""
 
     pattern: Annotated[str, Meta(min_length=1, max_length=500)]
+
+    def __post_init__(self) -> None:
+        if problem := invalid_pattern(self.pattern):
+            raise ValueError(f"pattern: {problem}")
 
 
 class JsonSchemaGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="json_schema"):

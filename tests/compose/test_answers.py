@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.compose.answers import Answer, asks_for_answer, read_answer, same_answer
+from router.compose.answers import Answer, asks_for_answer, read_answer
 
 READ = {
     '{"b": 1.0, "a": [true, null]}': Answer("json", '{"a":[true,null],"b":1}'),
@@ -36,6 +36,11 @@ READ = {
     "Die Antwort lautet: 12": Answer("number", "12"),
     "答案是 B": Answer("option", "B"),
 }
+
+
+def same_answer(first: str, second: str) -> bool:
+    answer = read_answer(first)
+    return answer is not None and answer == read_answer(second)
 
 
 @pytest.mark.parametrize("text", READ)

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from router.compose.json_schema import SchemaTooComplexError, pattern_found, violation
+from router.compose.json_schema import _CHECKS, SchemaTooComplexError, violation
 from router.compose.language import same_language
-from router.compose.validators import failure_of, is_refusal, schema_asked
+from router.compose.validators import failure_of, is_refusal, schema_asked, schema_problem
 from router.decide.plans.spec import Validators
 from router.wire.reading.whole_answers import WholeAnswer
 
@@ -78,8 +79,13 @@ def test_answers_are_no_refusals(text: str) -> None:
     assert not is_refusal(text)
 
 
-def test_a_pattern_that_takes_too_long_is_given_up() -> None:
-    assert pattern_found(r"(a|aa)+$", "a" * 60 + "b") in (None, False)
+def test_a_pattern_that_cannot_be_checked_is_no_reason_to_reject() -> None:
+    assert not failed("a" * 30_000 + "yes", regex=r"(?:a|aa)+(?:b|bb)+x|yes$")
+
+
+def test_a_pattern_of_a_plan_or_a_schema_matches_without_errors() -> None:
+    assert failed("y", regex="(x{e})")
+    assert violation("y", {"pattern": "(x{e})"})
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:
@@ -106,6 +112,22 @@ def test_the_schema_is_found_in_every_protocol() -> None:
     assert schema_asked({"format": schema}) == schema
     assert schema_asked({"format": "json"}) == {"type": "object"}
     assert schema_asked({}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "meets"),
+    [
+        ([True], {"const": [1]}, False),
+        ({"a": [0]}, {"enum": [{"a": [False]}]}, False),
+        ([1], {"const": [1.0]}, True),
+        ([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], {"uniqueItems": True}, False),
+        ([1, True, [1], [True], "1"], {"uniqueItems": True}, True),
+        ([[], {}, None, False, 0, ""], {"uniqueItems": True}, True),
+    ],
+)
+def test_values_are_compared_as_json_compares_them(value: Any, schema: Any, meets: bool) -> None:
+    assert (violation(value, schema) is None) == meets
+    assert jsonschema.Draft202012Validator(schema).is_valid(value) == meets
 
 
 VALUES = st.recursive(
@@ -148,3 +170,21 @@ SCHEMAS = st.recursive(
 @given(value=VALUES, schema=SCHEMAS)
 def test_values_meet_a_schema_as_the_reference_says(value: Any, schema: Any) -> None:
     assert (violation(value, schema) is None) == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+KEYWORDS = st.sampled_from([*_CHECKS, "$ref", "a", "b"])
+WORDS = st.sampled_from(["#", "#/a", "#/properties/b", "object", "array", "(", "^a", "(x{e})", "\ud800", "a", "b", ""])
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYWORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(value=ANY_JSON, schema=st.dictionaries(KEYWORDS, ANY_JSON, max_size=5) | ANY_JSON)
+@example(value={"a": 1}, schema={"required": [["a"]]})
+@example(value=10**400, schema={"multipleOf": 0.5})
+def test_no_schema_of_a_client_raises_an_error(value: Any, schema: Any) -> None:
+    problem = schema_problem(json.dumps(value), schema)
+    assert not problem or problem.startswith("JSON schema: ")

@@ -31,19 +31,32 @@ def by_the_rule(catalog: Catalog, order: Sequence[int], count: int, needed_token
     room = first.context_tokens
     if room is not None and 2 * needed_tokens > room:
         demands.append(lambda each: each.context_tokens is None or each.context_tokens > room)
-    picked, later, given_way = others[:count], others[count:], 0
-    replaced: list[Card] = []
-    for meets in demands:
-        if given_way == len(picked) or any(map(meets, [*picked[: len(picked) - given_way], *replaced])):
-            continue
-        if (better := next(filter(meets, later), None)) is not None:
-            given_way += 1
-            replaced.append(better)
-    chosen = [*picked[: len(picked) - given_way], *sorted(replaced, key=later.index)]
+    demands = [meets for meets in demands if any(map(meets, others))]
+    chosen = exchanged(others, count, demands, keeps=False)
+    if not all(any(map(meets, chosen)) for meets in demands):
+        chosen = exchanged(others, count, demands, keeps=True)
     return [each.id for each in sorted(chosen, key=lambda each: is_there(each) and is_the_same_model(each))]
 
 
-@pytest.mark.parametrize("seed", range(60))
+def exchanged(others: list[Card], count: int, demands: Sequence[Callable[[Card], bool]], *, keeps: bool) -> list[Card]:
+    """The first cards after exchanges for those that meet the demands; with `keeps`, for those that also meet what the
+    card alone does that gives way.
+    """
+    picked, later, met = others[count - 1 :: -1] if count else [], others[count:], list[Callable[[Card], bool]]()
+    for meets in demands:
+        for given_way in list(picked):
+            if any(map(meets, picked)):
+                break
+            rest = [each for each in picked if each is not given_way]
+            alone = [each for each in met if keeps and not any(map(each, rest))]
+            better = next((each for each in later if meets(each) and all(also(each) for also in alone)), None)
+            picked = picked if better is None else [*rest, better]
+        if any(map(meets, picked)):
+            met.append(meets)
+    return sorted(picked, key=others.index)
+
+
+@pytest.mark.parametrize("seed", range(120))
 def test_the_fallbacks_are_those_of_the_rule(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(seed)
     monkeypatch.setattr("router.decide.fallbacks._NEAR", draw.choice([2, 256]))

@@ -84,6 +84,23 @@ def test_both_wishes_are_met_in_the_order_of_the_scores() -> None:
     assert fallbacks(small, small, small, large, {**small, **OTHER[0]}, count=2, tokens=7_000) == ("d", "e")
 
 
+OURS, AZURE = {"provider": "openai", "model": "openai/gpt"}, {"provider": "azure", "model": "azure/gpt"}
+OUR_OTHER, AZURE_OTHER = {"provider": "openai", "model": "openai/small"}, {"provider": "azure", "model": "azure/large"}
+
+
+def test_the_only_fallback_with_another_account_gives_way_to_one_that_is_another_model_too() -> None:
+    assert fallbacks(OURS, OURS, OURS, AZURE, OUR_OTHER, AZURE_OTHER) == ("f", "b", "c")
+
+
+def test_the_only_fallback_with_another_account_stays_where_no_card_is_another_model_too() -> None:
+    assert fallbacks(OURS, OURS, OURS, AZURE, OUR_OTHER) == ("d", "e", "b")
+
+
+def test_a_single_fallback_is_another_model_with_another_account_where_one_is() -> None:
+    assert fallbacks(OURS, OURS, AZURE, OUR_OTHER, AZURE_OTHER, count=1) == ("e",)
+    assert fallbacks(OURS, OURS, AZURE, OUR_OTHER, count=1) == ("c",)
+
+
 @given(st.lists(st.sampled_from([SAME, *OTHER]), min_size=2, max_size=8), st.integers(0, 8))
 def test_fallbacks_are_in_order_and_one_has_another_account_if_any_card_has(
     facts: list[dict[str, Any]], count: int

@@ -139,7 +139,7 @@ def test_where_no_policy_is_similar_all_are_listed() -> None:
         ("fallbacks: two", ":3: fallbacks: "),
         ("prompt_flags: yes", ":3: prompt_flags: "),
         ("guard: of", ':3: guard: unknown value "of"; did you mean "off"?'),
-        ("guard: maybe", ':3: guard: unknown value "maybe"; known: on, off'),
+        ("guard: maybe", ':3: guard: unknown value "maybe"; known: on, off, or {confidence: 0.6, novelty: 0.99}'),
         ("guard: {confidense: 0.8}", ':3: guard: unknown key "confidense"; did you mean "confidence"?'),
         (
             "guard:\n  confidence: 0.8\n  novelity: 1",
@@ -150,9 +150,13 @@ def test_where_no_policy_is_similar_all_are_listed() -> None:
         ("guard: {confidence: 0.4}", ":3: guard.confidence: "),
         ("guard: {novelty: 1.1}", ":3: guard.novelty: "),
         ("guard: 0.8", ":3: guard: "),
-        ("guard: true", ":3: guard: "),
+        ("guard: true", ":3: guard: expected on, off, or {confidence: 0.6, novelty: 0.99}"),
+        ("explore: on", ':3: explore: unknown value "on"; known: off, or {share: 0.02, dollars_per_day: 2}'),
+        ("explore: true", ":3: explore: expected off, or {share: 0.02, dollars_per_day: 2}"),
+        ("explore: {share: true}", ":3: explore.share: expected `float`, got `bool`"),
         ("default: ''", ":3: default: "),
         ("defualt: x", ':3: unknown key "defualt"; did you mean "default"?'),
+        ("graders: [{kind: regex, pattern: '('}]", ":3: graders.0.pattern: is no regular expression: missing )"),
         ("id: q", ':3: duplicate key "id" (first on line 1)'),
     ],
 )

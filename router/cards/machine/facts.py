@@ -59,8 +59,8 @@ class Hardware(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     def __post_init__(self) -> None:
         if self.name is not None and self.name.lower() not in ACCELERATORS:
-            hint = did_you_mean(self.name.lower(), ACCELERATORS) or f"; known: {', '.join(ACCELERATORS)}"
-            raise ValueError(f'there is no accelerator "{self.name}"{hint}; or state tflops, memory and gb_per_s')
+            hint = did_you_mean(self.name.lower(), ACCELERATORS) or f"; known: {', '.join(ACCELERATORS)}."
+            raise ValueError(f'there is no accelerator "{self.name}"{hint} Or state tflops, memory and gb_per_s')
         missing = [key for key in ("tflops", "memory", "gb_per_s") if getattr(self, key) is None]
         if self.name is None and missing:
             raise ValueError(f"without the name of an accelerator, {', '.join(missing)} must be stated")

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from router.compose.split.marked import LINE_STARTS, Marked, found_at, spans_between
+from router.compose.split.numerals import HAN, LETTERS, ROMAN, ROMAN_NUMBER
 from router.compose.split.words import announces_tasks
 
 _START = r"[ \t]{0,3}(?:#{1,6}[ \t]+)?"
 # Not after `# 1.` or `/ 1.`.
 _BLANKS = re.compile(r"\s(?<![#/]\s)")
 _CLOSE = r"(?P<close>[.)\]:](?:\))?(?:\*\*)?[ \t]+|\*\*[ \t]+|[、．）：][ \t]*|[ \t]+[-–—][ \t]+)(?=\S)"
-_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _OTHER_DIGIT = re.compile("[٠-٩۰-۹०-९０-９]")
 _AS_ASCII = {
     ord(digit): str(int(digit))
@@ -25,10 +25,8 @@ _AS_ASCII = {
 # How many times the numbers may begin again, and how many characters of the text before one are read.
 _MOST_RESTARTS = 8
 _BEFORE_ONE = 600
-_LETTERS = tuple("abcdefghijkl")
 _DIGITS = tuple(str(number) for number in range(1, 100))
 _CIRCLED = tuple(chr(0x2460 + number) for number in range(20))
-_CHINESE = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十")
 
 
 class Series(Struct, frozen=True):
@@ -62,21 +60,21 @@ _SERIES = (
     ),
     Series(
         re.compile(
-            rf"{_START}(?P<open>第)(?P<number>[{''.join(_CHINESE)}]|\d{{1,2}})"
+            rf"{_START}(?P<open>第)(?P<number>[{HAN}]|\d{{1,2}})"
             r"(?P<close>(?:个|個|道|の)?(?:问题|問題|任务|题|題|问|問))[：:、. \t]*(?=\S)"
         ),
-        (_CHINESE, _DIGITS),
+        (HAN, _DIGITS),
         explicit=True,
     ),
     Series(re.compile(rf"{_START}(?P<open>問)(?P<number>\d{{1,2}})(?P<close>)[：:、. \t]*(?=\S)"), (_DIGITS,), True),
     Series(
-        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[ivx]{{1,4}}){_CLOSE}", re.IGNORECASE),
-        (_ROMAN,),
+        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>{ROMAN_NUMBER}){_CLOSE}", re.IGNORECASE),
+        (ROMAN,),
         is_weak=True,
     ),
     Series(
-        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[a-l]){_CLOSE}", re.IGNORECASE),
-        (_LETTERS,),
+        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[{LETTERS}]){_CLOSE}", re.IGNORECASE),
+        (LETTERS,),
         is_weak=True,
     ),
 )

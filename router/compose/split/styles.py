@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from router.compose.split.enumerations import enumerations
 from router.compose.split.marked import Marked, found_at, spans_between
+from router.compose.split.numerals import HAN, LETTERS, NUMERALS, ROMAN, ROMAN_NUMBER
 from router.compose.split.objects import objects
 from router.compose.split.turns import instruction_blocks, turns
 from router.compose.split.words import ANSWER_WORDS, announces_tasks, opens_as_request, stands_alone
@@ -35,7 +36,7 @@ _BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
     r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?(?P<open>[(\[【<「])?"
     rf"(?P<word>{_WORDS})[ \t]{{0,4}}(?:(?:no\.?|nr\.?|n[°º]|№|number|#)[ \t]{{0,4}})?"
-    r"(?P<number>\d{1,2}|[a-l]|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten|[一二三四五六七八九十])?"
+    rf"(?P<number>\d{{1,2}}|[{LETTERS}]|{ROMAN_NUMBER}|{'|'.join(NUMERALS)}|[{HAN}])?"
     r"[ \t]{0,4}(?:(?:of|/|von|de|sur|di|из)[ \t]{0,4}\d{1,2}[ \t]{0,4})?"
     r"(?P<end>[:：.)\]】>」–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
     re.IGNORECASE,
@@ -78,10 +79,6 @@ _SECTION = re.compile(
     re.IGNORECASE,
 )
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
-_NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
-_LETTERS = "abcdefghijkl"
-_HAN = "一二三四五六七八九十"
 # Who answers in the transcript of a chat.
 _SPEAKERS = "bot|ai|chatgpt|gpt|claude|gemini|copilot|agent"
 _ANSWER_LINE = re.compile(
@@ -184,7 +181,7 @@ def _counted(matches: Sequence[re.Match[str]]) -> list[list[re.Match[str]]]:
 def _is_number(word: str, position: int) -> bool:
     if word.isdecimal():
         return int(word) == position + 1
-    return any(position < len(series) and word == series[position] for series in (_NUMERALS, _ROMAN, _LETTERS, _HAN))
+    return any(position < len(series) and word == series[position] for series in (NUMERALS, ROMAN, LETTERS, HAN))
 
 
 def bullets(text: str) -> Marked | None:

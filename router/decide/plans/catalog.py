@@ -133,8 +133,9 @@ def _kind_of(document: Mapping[str, Any], file: Path, lines: Mapping[KeyPath, in
     if kind is None:
         raise FileError(str(file), 1, f'the key "kind" is missing: one of {", ".join(KINDS)}')
     types = {each.__struct_config__.tag: each for each in get_args(PlanSpec)}
-    if kind not in types:
+    if not isinstance(kind, str) or kind not in types:
         hint = did_you_mean(str(kind), KINDS) or f"; known: {', '.join(KINDS)}"
-        raise FileError(str(file), lines.get(("kind",)), f'kind: unknown kind "{kind}"{hint}')
+        problem = f'unknown kind "{kind}"' if isinstance(kind, str) else "expected one word"
+        raise FileError(str(file), lines.get(("kind",)), f"kind: {problem}{hint}")
     found: type[PlanSpec] = types[kind]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from router.cards.catalog import Catalog
@@ -22,6 +21,7 @@ from router.decide.plans.spec import (
     Segments,
 )
 from router.errors import FlagError, did_you_mean
+from router.formats.patterns import invalid_pattern
 from router.formats.yaml.parsed import KeyPath
 
 _CONTENT = ("text", "image", "audio", "video", "pdf")
@@ -40,11 +40,8 @@ def problems_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, str]]:
             yield ("quorum",), f"{quorum} answers cannot come from {count} members"
         case Reroute(members=members, handovers=handovers) if handovers >= (count := _count(members)):
             yield ("handovers",), f"{handovers} handovers need {handovers + 1} members, not {count}"
-        case BestOf(validators=validators) if validators.regex is not None:
-            try:
-                re.compile(validators.regex)
-            except (re.error, RecursionError, OverflowError) as error:
-                yield ("validators", "regex"), f"is no regular expression: {error}"
+        case BestOf(validators=validators) if validators.regex and (problem := invalid_pattern(validators.regex)):
+            yield ("validators", "regex"), problem
         case Chain(stages=stages):
             for number, stage in enumerate(stages):
                 for key, content in (("consumes", stage.consumes), ("produces", stage.produces)):

@@ -6,15 +6,14 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import CHANGING, OF_A_REQUEST, DecisionInputs, once_bounded
+from router.decide.fields import DecisionInputs
 from router.decide.flags import parse_flags
-from router.decide.limits import Limit, LimitResult, evaluate
+from router.decide.limits import LimitResult, evaluate
 from router.decide.plans.chains import Link, best_in_stages
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments, Stage
 from router.decide.ranking import Order
@@ -22,9 +21,6 @@ from router.types import Doubles, Forecast, Mask
 
 _KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
 """What a stage converts into text, in words."""
-
-_PASSING: WeakKeyDictionary[Catalog, dict[tuple[Limit, bool], Mask]] = WeakKeyDictionary()
-"""By catalogue, the cards that pass limits on facts of cards, of which plan files state few."""
 
 
 class Exempt(NamedTuple):
@@ -110,7 +106,7 @@ class Chooser:
         ranked = tuple(sorted(calls, key=lambda card: -quality[card]))
         lead = quality[ranked[0]] - quality[ranked[1]]
         # A member that fails a limit rejects the plan with its own reason.
-        if lead <= plan.margin or not all(map(self._mask(Best()).item, calls)):
+        if lead <= plan.margin or not all(map(self._mask(()).item, calls)):
             return Members(ranked)
         problem = leads_by(self._catalog.ids[ranked[0]], lead, plan)
         return Members(ranked, problem=problem, needless=True)
@@ -200,7 +196,7 @@ class Chooser:
 
     def _allowed(self, plan: Segments) -> tuple[Mask, str]:
         """The cards that may answer a part; else the reason why there are none."""
-        mask = self._mask(Best())
+        mask = self._mask(())
         if plan.members:
             allowed, problem = self._filled(plan.members)
             if problem:
@@ -231,7 +227,7 @@ class Chooser:
         """The cards that pass the limits of a member, by score."""
         ranked = self._ranked_by.get(member.limits)
         if ranked is None:
-            ranked = self._ranked_by[member.limits] = Order(self.score, ~self._mask(member))
+            ranked = self._ranked_by[member.limits] = Order(self.score, ~self._mask(member.limits))
         return ranked
 
     @functools.cached_property
@@ -241,44 +237,17 @@ class Chooser:
 
     def rejected(self, limits: tuple[tuple[str, ...], ...]) -> Mask:
         """The cards that cannot be members with these limits, `(limits, cards)`."""
-        of_facts, changing = once_bounded(
-            self._catalog, (limits, self._unknown_passes), lambda: self._rejected_by_facts(limits)
-        )
-        rejected: Mask = of_facts | ~self._mask(Best())
-        for row, limit in changing:
-            rejected[row] |= ~self._passing(limit)
-        return rejected
+        return ~np.array([self._mask(texts) for texts in limits])
 
-    def _rejected_by_facts(self, limits: tuple[tuple[str, ...], ...]) -> tuple[Mask, list[tuple[int, Limit]]]:
-        """The cards that limits on facts reject, `(limits, cards)`, and the other limits, each with its row."""
-        rejected = np.zeros((len(limits), len(self._catalog)), dtype=np.bool_)
-        changing = []
-        for row, texts in enumerate(limits):
-            for limit in parse_flags(",".join(texts)).limits:
-                if limit.field in CHANGING:
-                    changing.append((row, limit))
-                else:
-                    rejected[row] |= ~self._passing(limit)
-        return rejected, changing
-
-    def _mask(self, member: Best) -> Mask:
-        mask = self._masks.get(member.limits)
+    def _mask(self, limits: tuple[str, ...]) -> Mask:
+        """The cards that pass the limits of the request and these ones of a member."""
+        mask = self._masks.get(limits)
         if mask is None:
-            mask = self._mask(Best()) if member.limits else self._without(frozenset())
-            for limit in parse_flags(",".join(member.limits)).limits:
-                mask = mask & self._passing(limit)
-            self._masks[member.limits] = mask
+            mask = self._mask(()) if limits else self._without(frozenset())
+            for limit in parse_flags(",".join(limits)).limits:
+                mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+            self._masks[limits] = mask
         return mask
-
-    def _passing(self, limit: Limit) -> Mask:
-        """The cards that pass a limit of a member; those on facts of cards are evaluated once for a catalogue."""
-        if limit.field in OF_A_REQUEST or limit.field == "age":
-            return ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
-        known = _PASSING.setdefault(self._catalog, {})
-        key = (limit, self._unknown_passes)
-        if key not in known:
-            known[key] = ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
-        return known[key]
 
     def _without(self, exempt: frozenset[Exempt]) -> Mask:
         """The cards that pass all limits but these, and but those on plans."""

@@ -59,7 +59,7 @@ class Figures(NamedTuple):
     """A plan on one prompt. `most_…` count every call that may be made; NaN where a member's forecast is unknown.
 
     `counted_usd` is the expected cost with unknown ones as goals count them. `reach` has the probability of each call.
-    `column` is what the plan was forecast by, None where that were the closed forms.
+    `column` is what the plan was forecast by, None if the closed forms forecast it.
     """
 
     quality: float

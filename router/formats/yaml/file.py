@@ -105,13 +105,17 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, in
     problem = message[: location.start()] if location else message
     if unknown := _UNKNOWN_FIELD.match(problem):
         path = (*path, unknown[1])
-        known = _field_names(_kind_at(into, path[:-1]))
-        problem = f'unknown key "{unknown[1]}"{did_you_mean(unknown[1], known)}'
+        names = _field_names(_kind_at(into, path[:-1]))
+        problem = f'unknown key "{unknown[1]}"{did_you_mean(unknown[1], names)}'
     elif missing := _MISSING_FIELD.match(problem):
         problem = f'the key "{missing[1]}" is missing'
     elif invalid := _INVALID_WORD.fullmatch(problem):
-        words = _literals(_kind_at(into, path))
-        problem = f'unknown value "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
+        declared = _kind_at(into, path)
+        words = _literals(declared)
+        known = _choices(declared) or ", ".join(words)
+        problem = f'unknown value "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + known}'
+    elif problem.startswith("Expected `") and (choices := _choices(_kind_at(into, path))):
+        problem = f"expected {choices}"
     elif stated := _STATED_KEY.match(problem):
         path, problem = _stated(path, stated[1], document), problem[stated.end() :]
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
@@ -215,3 +219,16 @@ def _literals(into: Any) -> list[str]:
     kinds = list(_kinds(into))
     words = [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     return [*words, "true", "false"] if bool in kinds else words
+
+
+def _choices(into: Any) -> str:
+    """The words and keys of a value that is one of some words or a mapping: `off, or {share: 0.02}`; else empty."""
+    structs = [kind for kind in _kinds(into) if hasattr(kind, "__struct_fields__")]
+    words = _literals(into)
+    if not words or not structs:
+        return ""
+    keys = []
+    for field in msgspec.structs.fields(structs[0]):
+        value = format(field.default, "g") if isinstance(field.default, int | float) else "…"
+        keys.append(f"{field.encode_name}: {value}")
+    return f"{', '.join(words)}, or {{{', '.join(keys)}}}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from router.compose.validators import failure_of
-from router.decide.plans.spec import Validators
+from router.compose.validators import pattern_problem, schema_problem
 from router.decide.policy import ExactGrader, JsonSchemaGrader, RegexGrader
 from router.learn.online.outcomes import JudgedAnswer
 from router.wire.reading.whole_answers import WholeAnswer
@@ -18,7 +17,8 @@ def judge(
     prompt: str,
     asked_schema: Mapping[str, Any] | None,
 ) -> JudgedAnswer | None:
-    """What a grader says about an answer to the newest human turn `prompt`; None where it does not apply.
+    """What a grader says about an answer to the newest human turn `prompt`; None where it does not apply, or cannot
+    check this answer.
 
     It applies to answers in words only: calls of tools are none yet. `asked_schema` is the JSON schema of the request.
     """
@@ -34,11 +34,10 @@ def judge(
         return JudgedAnswer(grade(grader.read, answer.text, answers).score, "grader.exact", "grader")
     if isinstance(grader, JsonSchemaGrader) and grader.schema == "request" and asked_schema is None:
         return None
-    checks = (
-        Validators(regex=grader.pattern, no_refusal=False, finished=False)
-        if isinstance(grader, RegexGrader)
-        else Validators(json_schema=grader.schema, no_refusal=False, finished=False)
-    )
-    failure = failure_of(checks, answer, asked_schema, prompt)
-    name = "grader.regex" if isinstance(grader, RegexGrader) else "grader.json_schema"
-    return JudgedAnswer(float(not failure), name, "grader")
+    text = answer.text.strip()
+    if isinstance(grader, RegexGrader):
+        name, problem = "grader.regex", pattern_problem(text, grader.pattern) if text else "empty"
+    else:
+        schema = asked_schema if grader.schema == "request" else grader.schema
+        name, problem = "grader.json_schema", schema_problem(text, schema)
+    return None if problem is None else JudgedAnswer(float(not problem), name, "grader")

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.compose.answers import read_answer
-from router.compose.validators import failure_of, is_refusal
-from router.decide.plans.spec import Validators
+from router.compose.validators import is_refusal, schema_problem
 from router.decide.policy import Grader, JudgeGrader
 from router.learn.online.graders import judge
 from router.store.records.record import Side
 from router.wire.reading.whole_answers import WholeAnswer
-
-_MEETS_SCHEMA = Validators(json_schema="request", no_refusal=False, finished=False)
 
 
 def side_of(
@@ -40,9 +37,15 @@ def side_of(
         output_tokens,
         cost_usd,
         refused=answer.ending == "refused" or is_refusal(answer.text.strip()),
-        schema=None if schema is None else not failure_of(_MEETS_SCHEMA, answer, schema, prompt),
+        schema=None if schema is None else _meets(answer, schema),
         grade=sum(grades) / len(grades) if grades else None,
     )
+
+
+def _meets(answer: WholeAnswer, schema: Mapping[str, Any]) -> bool | None:
+    """Whether an answer meets the schema, as a call of a tool does; None where that cannot be checked."""
+    problem = "" if answer.has_calls else schema_problem(answer.text.strip(), schema)
+    return None if problem is None else not problem
 
 
 def is_same(first: WholeAnswer, second: WholeAnswer) -> bool | None:

@@ -89,7 +89,8 @@ class Side(Struct, frozen=True, omit_defaults=True):
     """One of two answers to a request, without its text.
 
     `characters` is the length of the text. `schema` is whether it meets the JSON schema of the request, None where the
-    request has none; `grade` the mean of what the graders of the policy say, in [0, 1], None without any.
+    request has none or it cannot be checked; `grade` the mean of what the graders of the policy say, in [0, 1], None
+    without any.
     """
 
     card: str

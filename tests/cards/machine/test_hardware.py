@@ -23,7 +23,7 @@ def test_the_figures_of_a_card_take_precedence_over_the_accelerators() -> None:
 @pytest.mark.parametrize(
     ("hardware", "problem"),
     [
-        ({"name": "h10"}, 'there is no accelerator "h10"; did you mean "h100"'),
+        ({"name": "h10"}, r'there is no accelerator "h10"; did you mean "h100"\? Or state tflops, memory'),
         ({"tflops": 100}, "without the name of an accelerator, memory, gb_per_s must be stated"),
         ({"name": "h100", "efficiency": 1.5}, "efficiency"),
         ({"name": "h100", "count": 0}, "count"),

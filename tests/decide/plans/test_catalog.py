@@ -81,6 +81,10 @@ def test_the_shipped_plans_name_no_card_so_they_suit_every_catalogue() -> None:
             ["kind: panel", "members: [cheap, strong]", "writer: strong", "quorum: 3"],
             "6: quorum: 3 answers cannot come",
         ),
+        (["kind: cascade", "members: [cheap, strong]", "gate: 0.5"], "5: gate: expected learned, prior, or {thr"),
+        (["kind: [cascade]", "members: [cheap, strong]"], '3: kind: expected one word; did you mean "cascade"?'),
+        (["kind: {a: b}", "members: [cheap, strong]"], "3: kind: expected one word; known: cascade, committee"),
+        (["kind: 1", "members: [cheap, strong]"], "3: kind: expected one word; known: cascade, committee"),
         (["kind: reroute", "members: [cheap, strong]", "handovers: 2"], "5: handovers: 2 handovers need 3 members, no"),
         (["kind: reroute", "members: [cheap, strong]", "handovers: 3"], "5: handovers"),
         (["kind: reroute", "members: [cheap, strong]", "margn: 0.1"], '5: unknown key "margn"; did you mean "margin"?'),
@@ -90,6 +94,10 @@ def test_the_shipped_plans_name_no_card_so_they_suit_every_catalogue() -> None:
         (
             ["kind: best_of", "members: [cheap, strong]", "validators: {regex: '('}"],
             "5: validators.regex: is no regular expression",
+        ),
+        (
+            ["kind: best_of", "members: [cheap, strong]", r"validators: {regex: '\p{Foo}'}"],
+            "5: validators.regex: is no regular expression: unknown property",
         ),
         (
             ["kind: best_of", "members: [cheap, strong]", "validators: {syntax: jsn}"],

@@ -45,6 +45,11 @@ def test_exact_answers_apply_to_prompts_that_are_known() -> None:
     assert _value(grader, "391", "What is 17 × 24?") is None
 
 
+def test_an_answer_that_cannot_be_checked_is_not_judged() -> None:
+    assert _value(RegexGrader(r"(?:a|aa)+(?:b|bb)+x|yes$"), "a" * 30_000 + "yes") is None
+    assert _value(JsonSchemaGrader({"$ref": "#"}), "{}") is None
+
+
 def test_a_call_of_a_tool_is_not_judged() -> None:
     assert judge(RegexGrader("x"), WholeAnswer("", "calls", has_calls=True), "hi", None) is None
 
