@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,8 +38,9 @@ _LOG = logging.getLogger(__name__)
 # This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
+_IDEMPOTENCY = "idempotency-key"
 _FORWARDED = frozenset(
-    {"anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate"}
+    {"anthropic-beta", "anthropic-version", _IDEMPOTENCY, "openai-beta", "traceparent", "tracestate"}
 )
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
@@ -152,7 +154,7 @@ class Relay:
         response = await self._client.send(
             "POST",
             endpoint(card, path or protocol.path, self.http2),
-            _headers(card, key, call),
+            _headers(card, key, call, payload),
             payload,
             connect_s=self.timeouts.connect_s,
             is_alone=call.fresh_connection,
@@ -242,14 +244,27 @@ def _rejects_stream_options(response: UpstreamResponse) -> bool:
     return response.status in (400, 422) and isinstance(response.body, bytes) and b"stream_options" in response.body
 
 
-def _headers(card: Card, key: str | None, call: Call) -> Mapping[str, str]:
+def _headers(card: Card, key: str | None, call: Call, payload: bytes | None = None) -> Mapping[str, str]:
+    """The headers of one call. `payload` is its body, None where that is passed on as it is."""
     usual = _usual_headers(card.provider == "anthropic", call.api == "messages", key)
     if not card.headers and _FORWARDED.isdisjoint(call.headers):
         return usual
     forwarded = {
         name: value for name in sorted(_FORWARDED) if (value := call.headers.get(name, "")) and value.isascii()
     }
+    if payload is not None and (client_key := forwarded.get(_IDEMPOTENCY)):
+        forwarded[_IDEMPOTENCY] = _idempotency_key(client_key, card, call, payload)
     return {**usual, **forwarded, **extra_headers(card)}
+
+
+def _idempotency_key(client_key: str, card: Card, call: Call, payload: bytes) -> str:
+    """The key of one of the calls that a request causes. It is the same whenever this call is repeated, also for a
+    request that the client repeats, and another for every other call: a server answers a key that it knows from
+    memory, and refuses one that comes with another body.
+    """
+    digest = hashlib.sha256(f"{client_key}\n{card.id}\n{call.number}\n".encode())
+    digest.update(payload)
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=128)

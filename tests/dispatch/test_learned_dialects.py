@@ -26,10 +26,12 @@ class Strict:
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[dict[str, Any]] = []
+        self.idempotency_keys: list[str] = []
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.seen.append(body)
+        self.idempotency_keys.append(request.headers.get("idempotency-key", ""))
         problems = [f"Unknown parameter: '{name}'." for name in ("seed", "top_k") if name in body]
         problems += [f"Unknown parameter: 'tools[0].{name}'." for tool in body.get("tools", ()) for name in tool]
         problems += [
@@ -54,7 +56,8 @@ def statuses(strict: Strict, *requests: dict[str, Any]) -> list[int]:
     async def main() -> list[int]:
         dispatcher, card = Dispatcher(), make_card("a", strict.url)
         try:
-            calls = [Call("chat", {**BODY, **fields}, "stream" in fields) for fields in requests]
+            headers = {"idempotency-key": "k"}
+            calls = [Call("chat", {**BODY, **fields}, "stream" in fields, headers) for fields in requests]
             return [(await dispatcher.send(card, call)).status for call in calls]
         finally:
             await dispatcher.aclose()
@@ -68,6 +71,13 @@ def test_every_field_that_a_server_rejects_is_sent_to_it_once(strict: Strict) ->
     assert statuses(strict, fields, fields) == [200, 200]
     sent = [[name for name in fields if name in body] for body in strict.seen]
     assert sent == [["seed", "top_k", "temperature"], ["top_k", "temperature"], ["temperature"], ["temperature"]]
+
+
+def test_what_is_sent_without_a_rejected_field_has_another_idempotency_key(strict: Strict) -> None:
+    statuses(strict, {"seed": 7}, {"seed": 7})
+    rejected, corrected, again = strict.idempotency_keys
+    assert rejected != corrected
+    assert again == corrected
 
 
 def test_an_unknown_part_of_a_tool_says_nothing_about_tools(strict: Strict) -> None:

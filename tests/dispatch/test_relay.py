@@ -71,6 +71,31 @@ def test_a_providers_default_key_is_not_sent_to_another_host(upstream: Upstream)
     assert "authorization" not in upstream.seen[0].headers
 
 
+def keys_sent(upstream: Upstream, *requests: Sequence[Card]) -> list[str]:
+    """The idempotency keys of all calls that these requests of one client's key have caused."""
+    for cards in requests:
+        call(*cards, headers={"idempotency-key": "k"})
+    return [seen.headers["idempotency-key"] for seen in upstream.seen]
+
+
+def test_a_fallback_has_another_idempotency_key_than_the_card_before_it(upstream: Upstream) -> None:
+    # Both at one account, which would refuse a key that it knows with another body.
+    cards = make_card("a", upstream.url, "status-500"), make_card("b", upstream.url)
+    first, second = keys_sent(upstream, cards)
+    assert first != second
+
+
+def test_a_card_is_recognised_by_its_idempotency_key_when_the_client_repeats_its_request(upstream: Upstream) -> None:
+    cards = make_card("a", upstream.url, "status-500"), make_card("b", upstream.url)
+    first, second, *again = keys_sent(upstream, cards, cards)
+    assert again == [first, second]
+
+
+def test_two_cards_of_the_same_model_have_two_idempotency_keys(upstream: Upstream) -> None:
+    first, second = keys_sent(upstream, [make_card("a", upstream.url)], [make_card("b", upstream.url)])
+    assert first != second
+
+
 @pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/"])
 def test_an_ollama_url_works_with_and_without_its_path(upstream: Upstream, base: str) -> None:
     response, _ = call(make_card("a", "", provider="ollama", base_url=upstream.url + base))
