@@ -8,6 +8,7 @@ import httptools
 from msgspec import Struct
 
 from router.dispatch.http1.errors import BrokenError, ProtocolError
+from router.formats.headers import NOT_IN_VALUES
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most that the heads of an answer, with those of 1xx before it, may take; and, apart from that, its trailers."""
@@ -16,7 +17,6 @@ MAX_FIELDS = 128
 # A field has a colon, a blank and a line end, too.
 _FIELD_BYTES = 4
 _STATUS_LINE_BYTES = 16
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FOLD = re.compile(rb"\n[ \t]")
 # Heads up to this size are first searched for what every fold has, which is faster than the pattern.
 _SHORT_BYTES = 4096
@@ -126,7 +126,7 @@ class AnswerParser:
             return
         key = name.decode("ascii").lower()
         text = value.decode("utf-8", "surrogateescape")
-        if not text.isprintable() and _CONTROL.search(value):
+        if not text.isprintable() and NOT_IN_VALUES.search(value):
             if b"\0" in value or key in ("content-length", "transfer-encoding"):
                 raise ProtocolError(f"the header {key} of the answer has control characters")
             return

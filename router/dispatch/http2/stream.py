@@ -12,8 +12,8 @@ from router.dispatch.http1.answer import Answer
 from router.dispatch.http1.errors import ProtocolError
 from router.dispatch.http1.parser import MAX_FIELDS, Head
 from router.dispatch.http1.target import Target
+from router.formats.headers import NAME, NOT_IN_VALUES
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS = re.compile(rb"[2-5][0-9][0-9]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # They are about a connection, and forbidden here.
@@ -63,7 +63,7 @@ def request_fields(method: str, target: Target, headers: Mapping[str, str], body
         if name in _OF_THE_CONNECTION:
             continue
         encoded = value.strip(" \t").encode()
-        if _CONTROL.search(encoded):
+        if NOT_IN_VALUES.search(encoded):
             raise ValueError("a header has a line break or a null character")
         kind = NeverIndexedHeaderTuple if name in _SECRETS else HeaderTuple
         fields.append(kind(name.encode(), encoded))
@@ -82,7 +82,10 @@ def head_of(fields: Iterable[tuple[bytes, bytes]]) -> Head:
             status = value
         elif name.startswith(b":"):
             raise ProtocolError("the head of the answer has a field that it must not have")
-        elif _CONTROL.search(value):
+        elif not NAME.fullmatch(name):
+            # HTTP/1.1 has names in lines: a line break in one would be the end of it.
+            raise ProtocolError("a header of the answer has a name that no header may have")
+        elif NOT_IN_VALUES.search(value):
             if b"\0" in value or name == b"content-length":
                 raise ProtocolError("a header of the answer has control characters")
         else:
