@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from router import __version__
 from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
+from router.dispatch.bodies.fitting import ModelAt, model_at
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
@@ -26,7 +28,7 @@ from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared
 from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
-from router.dispatch.providers import api_key, base_url
+from router.dispatch.providers import api_key
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Take
 from router.errors import UpstreamError
@@ -45,6 +47,9 @@ _FORWARDED = frozenset(
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
+# For so long a model that rejects `stream_options` is not asked for the usage of streams, which then is estimated.
+_WITHOUT_USAGE_S = 3600.0
+_MAX_WITHOUT_USAGE = 1024
 
 # `route` is for the gateway; the others would select another upstream or account.
 _NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
@@ -58,8 +63,8 @@ class Relay:
         self.timeouts, self.forward_headers, self.http2 = timeouts, forward_headers, http2
         self._pace = Pace()
         self._client = Client()
-        # The base URLs of servers that reject `stream_options`.
-        self._rejects_include_usage: set[str | None] = set()
+        # When those that reject `stream_options` are asked again, in seconds of the monotonic clock.
+        self._without_usage_until_s: dict[ModelAt, float] = {}
 
     @functools.cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -74,9 +79,7 @@ class Relay:
         """
         call = named_in(call, card)
         protocol = PROTOCOLS[call.api]
-        reports_usage = (
-            call.stream and protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
-        )
+        reports_usage = call.stream and protocol.supports_include_usage and self._is_asked_for_usage(card)
         include_usage = reports_usage and card.provider not in _ALWAYS_REPORT_USAGE
         # What arrives of a whole answer is charged where the call fails.
         arrived: list[bytes] = []
@@ -87,13 +90,22 @@ class Relay:
                     response = await self._send(card, call, protocol, path, arrived, include_usage=False)
                     # The error may be about options of the client's own.
                     if response.status < 400:
-                        self._rejects_include_usage.add(base_url(card))
+                        self._forgo_usage(card)
                 return response
         except (UpstreamError, OSError, ValueError) as error:
             raise _failure(card, error, arrived) from None
         finally:
             # Whoever keeps the error keeps its frames.
             arrived.clear()
+
+    def _is_asked_for_usage(self, card: Card) -> bool:
+        without = self._without_usage_until_s
+        return not without or time.monotonic() >= without.get(model_at(card), 0.0)
+
+    def _forgo_usage(self, card: Card) -> None:
+        if len(self._without_usage_until_s) >= _MAX_WITHOUT_USAGE:
+            self._without_usage_until_s.clear()
+        self._without_usage_until_s[model_at(card)] = time.monotonic() + _WITHOUT_USAGE_S
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.

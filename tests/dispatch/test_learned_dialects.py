@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.dispatch import Call, Dispatcher
+from router.dispatch import Call, Dispatcher, relay
 from tests.dispatch.calls import BODY
 from tests.gateway.servers import COMPLETION, make_card, served
 
@@ -21,7 +21,9 @@ FORM = {"response_format": {"type": "Unknown parameter: 'temperature'."}}
 
 
 class Strict:
-    """A server that rejects `seed`, `top_k` and every part of a tool that it does not know, one at a time."""
+    """A server that rejects `seed`, `top_k` and every part of a tool that it does not know, one at a time. Its model
+    `old` rejects `stream_options`, too.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -36,6 +38,9 @@ class Strict:
         problems += [f"Unknown parameter: 'tools[0].{name}'." for tool in body.get("tools", ()) for name in tool]
         problems += [
             f"Unknown parameter: 'stream_options.{name}'." for name in body.get("stream_options", ()) if name == "odd"
+        ]
+        problems += [
+            "Unknown parameter: 'stream_options'." for _ in [0] if body["model"] == "old" and "stream_options" in body
         ]
         problems += [f"Invalid value: '{body['response_format']['type']}'" for _ in [0] if "response_format" in body]
         if not problems:
@@ -97,3 +102,38 @@ def test_an_unknown_option_of_one_stream_does_not_end_the_usage_of_others(strict
 
     assert statuses(strict, {**stream, "stream_options": {"odd": 1}}, stream) == [400, 200]
     assert strict.seen[-1]["stream_options"] == {"include_usage": True}
+
+
+def asked_for_usage(strict: Strict, *models: str) -> list[tuple[str, bool]]:
+    """The model of each call that streams of these models have caused in turn, and whether it asked for the usage."""
+
+    async def main() -> None:
+        dispatcher = Dispatcher()
+        try:
+            for model in models:
+                response = await dispatcher.send(make_card(model, strict.url, model), Call("chat", BODY, stream=True))
+                assert not isinstance(response.body, bytes)
+                await response.body.aclose()
+        finally:
+            await dispatcher.aclose()
+
+    asyncio.run(main())
+    return [(body["model"], "stream_options" in body) for body in strict.seen]
+
+
+def test_a_model_that_rejects_stream_options_is_asked_for_usage_once_and_others_of_its_server_always(
+    strict: Strict,
+) -> None:
+    assert asked_for_usage(strict, "old", "old", "new") == [
+        ("old", True),
+        ("old", False),
+        ("old", False),
+        ("new", True),
+    ]
+
+
+def test_a_model_that_rejected_stream_options_is_asked_for_usage_again_after_a_while(
+    strict: Strict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_WITHOUT_USAGE_S", 0.0)
+    assert asked_for_usage(strict, "old", "old") == [("old", True), ("old", False)] * 2
