@@ -17,7 +17,15 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.fitting import ModelAt, model_at
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
-from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
+from router.dispatch.bodies.whole import (
+    error_response,
+    read_whole,
+    reason_of,
+    redacting,
+    taken_whole,
+    tokens_in,
+    whole_response,
+)
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.bounds.timeouts import Timeouts
@@ -210,6 +218,7 @@ def _failure(card: Card, error: Exception, arrived: Sequence[bytes] = ()) -> Ups
         case UpstreamError():
             failure = error
         case ConnectTimeoutError():
+            _LOG.warning("%s: %s", card.id, reason_of(card, error))
             failure = late(card, "connect_timeout")
         case TimeoutError():
             failure = late(card)
@@ -332,7 +341,7 @@ def _undecodable(card: Card, error: CodingError) -> UpstreamError:
 
 
 def _broken(card: Card, error: Exception) -> UpstreamError:
-    _LOG.warning("%s: %s", card.id, type(error).__name__)
+    _LOG.warning("%s: %s", card.id, reason_of(card, error))
     if getattr(error, "errno", None) in _OUT_OF_RESOURCES:
         return UpstreamError(f'the gateway cannot connect to the upstream of the card "{card.id}" now', 503, "local")
     return unreachable(card) if isinstance(error, ConnectError) else disconnected(card)

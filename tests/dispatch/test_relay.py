@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -197,6 +198,38 @@ def test_a_failed_connection_is_a_502_without_the_address() -> None:
         call(make_card("a", address))
     assert caught.value.status == 502
     assert address.partition("://")[2] not in str(caught.value)
+
+
+def reason_logged(url: str, caplog: pytest.LogCaptureFixture) -> str:
+    """What the operator's log says of a card that is called in vain; the client reads nothing of that."""
+    with caplog.at_level(logging.WARNING), pytest.raises(UpstreamError) as caught:
+        call(make_card("a", url, api_key_env="OPENAI_API_KEY"))
+    reason = next(text.removeprefix("a: ") for text in caplog.messages if text.startswith("a: "))
+    assert reason not in str(caught.value)
+    return reason
+
+
+def test_the_log_says_that_a_port_refuses_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    assert "Connect call failed" in reason_logged(unused_address(), caplog)
+
+
+def test_the_log_says_that_a_name_cannot_be_found(caplog: pytest.LogCaptureFixture) -> None:
+    assert reason_logged("http://no-such-name.invalid/v1", caplog).startswith(
+        "ConnectError: the name cannot be found: "
+    )
+
+
+def test_the_log_says_that_a_server_does_not_speak_tls(caplog: pytest.LogCaptureFixture) -> None:
+    with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        assert "SSL" in reason_logged(url.replace("http", "https"), caplog)
+
+
+def test_the_log_says_that_a_header_cannot_be_sent_and_not_which_secret_it_has(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway\nsecret")
+    reason = reason_logged(unused_address(), caplog)
+    assert reason == "ValueError: a header has a line break or a null character"
 
 
 def test_an_upstream_that_does_not_respond_in_time_is_a_504(upstream: Upstream) -> None:

@@ -15,7 +15,7 @@ from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import one_line
-from router.dispatch.bodies.whole import redacting
+from router.dispatch.bodies.whole import reason_of, redacting
 from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.http1 import Answer, Client, ConnectError, ConnectTimeoutError
 from router.dispatch.lora.api import Activity, AdapterServerError, Problem
@@ -135,11 +135,11 @@ def _failures(card: Card) -> Iterator[None]:
     except ConnectTimeoutError:
         raise failure(card, "unreachable", "no connection in time", fault="connect_timeout") from None
     except ConnectError as error:
-        raise failure(card, "unreachable", type(error).__name__, fault="unreachable") from None
+        raise failure(card, "unreachable", reason_of(card, error), fault="unreachable") from None
     except (CodingError, ValueError) as error:
-        raise failure(card, "failed", f"its answer cannot be read: {type(error).__name__}") from None
+        raise failure(card, "failed", f"its answer cannot be read: {reason_of(card, error)}") from None
     except OSError as error:
-        raise failure(card, "unreachable", type(error).__name__, fault="cut") from None
+        raise failure(card, "unreachable", reason_of(card, error), fault="cut") from None
     except UpstreamError as error:
         raise failure(card, "refused", str(error), fault=error.fault) from None
 
