@@ -33,7 +33,7 @@ from router.dispatch.call import Call
 from router.dispatch.connection.egress import endpoint, extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared
+from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared, ProtocolError
 from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key
@@ -344,7 +344,17 @@ def _broken(card: Card, error: Exception) -> UpstreamError:
     _LOG.warning("%s: %s", card.id, reason_of(card, error))
     if getattr(error, "errno", None) in _OUT_OF_RESOURCES:
         return UpstreamError(f'the gateway cannot connect to the upstream of the card "{card.id}" now', 503, "local")
-    return unreachable(card) if isinstance(error, ConnectError) else disconnected(card)
+    match error:
+        case ConnectError():
+            return unreachable(card)
+        case ProtocolError():
+            problem = f'the upstream of the card "{card.id}" sent an answer that is no valid HTTP'
+        case OSError():
+            return disconnected(card)
+        case _:
+            # For example a key that no header may contain.
+            problem = f'the call to the upstream of the card "{card.id}" failed in the gateway'
+    return UpstreamError(problem, 502, "cut")
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:

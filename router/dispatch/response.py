@@ -119,13 +119,11 @@ def late(card: Card, fault: str = "late") -> UpstreamError:
 
 def unreachable(card: Card) -> UpstreamError:
     """The error of an upstream with which no connection is possible: its name, port or certificate is wrong."""
-    return UpstreamError(
-        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "unreachable"
-    )
+    return UpstreamError(f'no connection to the upstream of the card "{card.id}"', 502, "unreachable")
 
 
 def disconnected(card: Card) -> UpstreamError:
     """The error of an upstream that was reached, and broke the connection."""
     return UpstreamError(
-        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "cut"
+        f'the upstream of the card "{card.id}" closed the connection before the answer was complete', 502, "cut"
     )

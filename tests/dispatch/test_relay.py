@@ -197,7 +197,27 @@ def test_a_failed_connection_is_a_502_without_the_address() -> None:
     with pytest.raises(UpstreamError) as caught:
         call(make_card("a", address))
     assert caught.value.status == 502
-    assert address.partition("://")[2] not in str(caught.value)
+    assert str(caught.value) == 'no connection to the upstream of the card "a"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"", "closed the connection before the answer was complete"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", "closed the connection before the answer was complete"),
+        (b"SSH-2.0-OpenSSH\r\n", "sent an answer that is no valid HTTP"),
+    ],
+)
+def test_a_client_learns_how_an_upstream_that_was_reached_has_failed(answer: bytes, problem: str) -> None:
+    with raw_server(answer) as url, pytest.raises(UpstreamError) as caught:
+        call(make_card("a", url))
+    assert (caught.value.status, str(caught.value)) == (502, f'the upstream of the card "a" {problem}')
+
+
+def test_a_call_that_fails_in_the_gateway_is_not_blamed_on_the_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway\nsecret")
+    with pytest.raises(UpstreamError, match="failed in the gateway"):
+        call(make_card("a", unused_address(), api_key_env="OPENAI_API_KEY"))
 
 
 def reason_logged(url: str, caplog: pytest.LogCaptureFixture) -> str:

@@ -27,6 +27,7 @@ from router.wire.errors import fault_of
 # The metrics of a server with hundreds of adapters are the largest of these.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _CONNECT_S = 5.0
+_CLOSED = "closed the connection before its answer was complete"
 _BY_STATUS: dict[int, Problem] = {401: "refused", 403: "refused", 404: "missing", 405: "unsupported"}
 
 
@@ -90,7 +91,7 @@ def failure(card: Card, problem: Problem, detail: str = "", *, fault: str = "ada
     """The error of the card's server. `detail` is for operators."""
     words = {
         "late": "did not load the adapter in time",
-        "unreachable": "cannot be reached, or closed the connection",
+        "unreachable": _CLOSED if fault == "cut" else "cannot be reached",
         "cooling_down": "failed to load the adapter lately, and is not asked again yet",
     }
     message = f'the server of the card "{card.id}" {words.get(problem, "did not load the adapter")}'
