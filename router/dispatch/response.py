@@ -17,6 +17,9 @@ from router.formats.json import json_or_none
 from router.types import Usage
 from router.wire.errors import Fault, fault_of
 
+CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
+"""The faults of a connection that failed: a retry may help, or the server may be restarting."""
+
 _MAX_MESSAGE_CHARACTERS = 300
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 # These belong to one connection or to the body as it was sent, or the gateway sets them itself.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from router.dispatch.http1.answer import Answer
+from router.dispatch.http1.client import BODILESS
 from router.dispatch.http1.errors import ProtocolError
 from router.dispatch.http1.parser import MAX_FIELDS, Head
 from router.dispatch.http1.target import Target
@@ -22,7 +23,6 @@ _OF_THE_CONNECTION = frozenset(
 )
 # Proxies may not keep these in their tables, either.
 _SECRETS = frozenset({"authorization", "x-api-key", "cookie"})
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Stream:
@@ -67,7 +67,7 @@ def request_fields(method: str, target: Target, headers: Mapping[str, str], body
             raise ValueError("a header has a line break or a null character")
         kind = NeverIndexedHeaderTuple if name in _SECRETS else HeaderTuple
         fields.append(kind(name.encode(), encoded))
-    if body or method not in _BODILESS:
+    if body or method not in BODILESS:
         fields.append(HeaderTuple(b"content-length", b"%d" % len(body)))
     return fields
 
