@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, DispatchSettings
 from router.dispatch.configured import missing_configuration
-from router.dispatch.connection.egress import proxy_of
+from router.dispatch.connection.egress import target
 from router.errors import UpstreamError
 from tests.dispatch.calls import BODY, call, unused_address
 from tests.gateway.servers import COMPLETION, Upstream, make_card
@@ -151,8 +152,8 @@ def test_no_proxy_and_this_machine_are_exceptions(
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert (proxy_of(make_card("a", "http://x"), url) is None) == is_direct
-    assert proxy_of(make_card("a", "http://x", proxy="none"), url) is None
+    assert (target(make_card("a", "http://x"), URL(url)).origin.proxy is None) == is_direct
+    assert target(make_card("a", "http://x", proxy="none"), URL(url)).origin.proxy is None
 
 
 def test_a_proxy_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
