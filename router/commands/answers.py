@@ -18,6 +18,7 @@ from router.dispatch.response import error_text
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
+from router.formats.units import rounded_ms
 from router.pipeline import Routed
 from router.types import Api, Attempt, Plan, SinglePlan, Usage
 from router.wire.chat.answer import deltas, first_choice
@@ -97,7 +98,7 @@ class Conversation:
             card=response.card,
             routed=routed,
             attempts=tuple(attempts),
-            total_ms=round((time.monotonic() - started_s) * 1000, 3),
+            total_ms=rounded_ms(time.monotonic() - started_s),
             usage=usage,
             cost_usd=None if usage is None else cost_of(response.card, usage),
             kept=self._kept,

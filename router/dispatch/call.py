@@ -60,7 +60,7 @@ class Call(Struct, frozen=True, eq=False):
     left out or limited. The whole exchange ends at `ends_s`, and an attempt must have a response, or the first content
     of a stream, at `first_by_s`, both in seconds of the monotonic clock. `repeats`: another card has failed
     to answer the request. `is_batch`: the request can wait. `model` is the upstream's name for the model, where it is
-    not that of the card.
+    not that of the card. `number` is that of the call among those of its plan, from 1; 0 without a plan.
     """
 
     api: Api
@@ -80,6 +80,7 @@ class Call(Struct, frozen=True, eq=False):
     tenant: str = ""
     is_batch: bool = False
     model: str = ""
+    number: int = 0
 
     def limits(self, timeouts: Timeouts) -> Timeouts:
         """`timeouts`, as far as the time that is left allows them."""

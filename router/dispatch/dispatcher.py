@@ -13,7 +13,7 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import Paid, RetryBudget, RetryLimits
-from router.dispatch.bounds.timeouts import Timeouts
+from router.dispatch.bounds.timeouts import FAIR_SHARE, Timeouts
 from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
 from router.dispatch.facts import server_facts_of
@@ -27,20 +27,16 @@ from router.dispatch.pool.deployment import Deployment, Slot, deployments_of
 from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.providers import uses_litellm
-from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
+from router.dispatch.response import CONNECTION_FAULTS, UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events
 from router.dispatch.upstreams import Upstreams
 from router.errors import BusyError, FieldError, UpstreamError, without_frames
+from router.formats.units import rounded_ms
 from router.types import Attempt
 from router.wire import CONVERSIONS
 from router.wire.errors import ReportedError
 
 _LOG = logging.getLogger(__name__)
-
-# An attempt that had less than this part of `timeouts.total` shows nothing about its upstream.
-_FAIR_SHARE = 4
-# The connection failed, which may be temporary: worth a retry at the same deployment.
-_CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
@@ -280,7 +276,7 @@ class Dispatcher:
                     except UpstreamError as error:
                         tokens = error.delivered_tokens or None
                         paid.failed = evidence_of_failure(error).health != "unchanged"
-                        if retry == retries or error.fault not in _CONNECTION_FAULTS:
+                        if retry == retries or error.fault not in CONNECTION_FAULTS:
                             raise
                         failure, call = without_frames(error), msgspec.structs.replace(call, fresh_connection=True)
                         continue
@@ -309,8 +305,7 @@ class Dispatcher:
         started_s, deployment = time.monotonic(), slot.deployment
 
         def record(status: int | None, fault: str | None = None, delivered: int = 0) -> None:
-            # To the microsecond, as `round` would but for ties, in a fraction of its time.
-            elapsed_ms = ((time.monotonic() - started_s) * 1e6 + 0.5) // 1 / 1e3
+            elapsed_ms = rounded_ms(time.monotonic() - started_s)
             attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault, delivered))
 
         try:
@@ -338,7 +333,7 @@ class Dispatcher:
     def _is_too_short(self, seconds: float, call: Call) -> bool:
         """Whether an attempt ended since the request had hardly any time left, which shows nothing of its upstream."""
         limits = self._upstreams.timeouts
-        enough_s = min(limits.first_token_s, limits.total_s / _FAIR_SHARE)
+        enough_s = min(limits.first_token_s, limits.total_s / FAIR_SHARE)
         return time.monotonic() >= call.first_by_s and seconds < enough_s
 
     def _follow(self, slot: Slot, response: UpstreamResponse, stream: Events, call: Call) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +15,17 @@ from router import __version__
 from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
+from router.dispatch.bodies.fitting import ModelAt, model_at
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
-from router.dispatch.bodies.whole import error_response, read_whole, redacting, taken_whole, tokens_in, whole_response
+from router.dispatch.bodies.whole import (
+    error_response,
+    read_whole,
+    reason_of,
+    redacting,
+    taken_whole,
+    tokens_in,
+    whole_response,
+)
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.bounds.timeouts import Timeouts
@@ -22,10 +33,10 @@ from router.dispatch.call import Call
 from router.dispatch.connection.egress import endpoint, extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared
+from router.dispatch.http1 import Answer, ConnectError, ConnectTimeoutError, Prepared, ProtocolError
 from router.dispatch.http2 import Client
 from router.dispatch.lora.naming import named_in
-from router.dispatch.providers import api_key, base_url
+from router.dispatch.providers import api_key
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Take
 from router.errors import UpstreamError
@@ -37,12 +48,16 @@ _LOG = logging.getLogger(__name__)
 # This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
+_IDEMPOTENCY = "idempotency-key"
 _FORWARDED = frozenset(
-    {"anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate"}
+    {"anthropic-beta", "anthropic-version", _IDEMPOTENCY, "openai-beta", "traceparent", "tracestate"}
 )
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
+# For so long a model that rejects `stream_options` is not asked for the usage of streams, which then is estimated.
+_WITHOUT_USAGE_S = 3600.0
+_MAX_WITHOUT_USAGE = 1024
 
 # `route` is for the gateway; the others would select another upstream or account.
 NEVER_FORWARDED = frozenset({"route", "api_base", "base_url", "api_key"})
@@ -56,8 +71,8 @@ class Relay:
         self.timeouts, self.forward_headers, self.http2 = timeouts, forward_headers, http2
         self._pace = Pace()
         self._client = Client()
-        # The base URLs of servers that reject `stream_options`.
-        self._rejects_include_usage: set[str | None] = set()
+        # When those that reject `stream_options` are asked again, in seconds of the monotonic clock.
+        self._without_usage_until_s: dict[ModelAt, float] = {}
 
     @functools.cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -72,9 +87,7 @@ class Relay:
         """
         call = named_in(call, card)
         protocol = PROTOCOLS[call.api]
-        reports_usage = (
-            call.stream and protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
-        )
+        reports_usage = call.stream and protocol.supports_include_usage and self._is_asked_for_usage(card)
         include_usage = reports_usage and card.provider not in _ALWAYS_REPORT_USAGE
         # What arrives of a whole answer is charged where the call fails.
         arrived: list[bytes] = []
@@ -85,13 +98,22 @@ class Relay:
                     response = await self._send(card, call, protocol, path, arrived, include_usage=False)
                     # The error may be about options of the client's own.
                     if response.status < 400:
-                        self._rejects_include_usage.add(base_url(card))
+                        self._forgo_usage(card)
                 return response
         except (UpstreamError, OSError, ValueError) as error:
             raise _failure(card, error, arrived) from None
         finally:
             # Whoever keeps the error keeps its frames.
             arrived.clear()
+
+    def _is_asked_for_usage(self, card: Card) -> bool:
+        without = self._without_usage_until_s
+        return not without or time.monotonic() >= without.get(model_at(card), 0.0)
+
+    def _forgo_usage(self, card: Card) -> None:
+        if len(self._without_usage_until_s) >= _MAX_WITHOUT_USAGE:
+            self._without_usage_until_s.clear()
+        self._without_usage_until_s[model_at(card)] = time.monotonic() + _WITHOUT_USAGE_S
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
@@ -152,7 +174,7 @@ class Relay:
         response = await self._client.send(
             "POST",
             endpoint(card, path or protocol.path, self.http2),
-            _headers(card, key, call),
+            _headers(card, key, call, payload),
             payload,
             connect_s=self.timeouts.connect_s,
             is_alone=call.fresh_connection,
@@ -196,6 +218,7 @@ def _failure(card: Card, error: Exception, arrived: Sequence[bytes] = ()) -> Ups
         case UpstreamError():
             failure = error
         case ConnectTimeoutError():
+            _LOG.warning("%s: %s", card.id, reason_of(card, error))
             failure = late(card, "connect_timeout")
         case TimeoutError():
             failure = late(card)
@@ -242,14 +265,27 @@ def _rejects_stream_options(response: UpstreamResponse) -> bool:
     return response.status in (400, 422) and isinstance(response.body, bytes) and b"stream_options" in response.body
 
 
-def _headers(card: Card, key: str | None, call: Call) -> Mapping[str, str]:
+def _headers(card: Card, key: str | None, call: Call, payload: bytes | None = None) -> Mapping[str, str]:
+    """The headers of one call. `payload` is its body, None where that is passed on as it is."""
     usual = _usual_headers(card.provider == "anthropic", call.api == "messages", key)
     if not card.headers and _FORWARDED.isdisjoint(call.headers):
         return usual
     forwarded = {
         name: value for name in sorted(_FORWARDED) if (value := call.headers.get(name, "")) and value.isascii()
     }
+    if payload is not None and (client_key := forwarded.get(_IDEMPOTENCY)):
+        forwarded[_IDEMPOTENCY] = _idempotency_key(client_key, card, call, payload)
     return {**usual, **forwarded, **extra_headers(card)}
+
+
+def _idempotency_key(client_key: str, card: Card, call: Call, payload: bytes) -> str:
+    """The key of one of the calls that a request causes. It is the same whenever this call is repeated, also for a
+    request that the client repeats, and another for every other call: a server answers a key that it knows from
+    memory, and refuses one that comes with another body.
+    """
+    digest = hashlib.sha256(f"{client_key}\n{card.id}\n{call.number}\n".encode())
+    digest.update(payload)
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=128)
@@ -305,10 +341,20 @@ def _undecodable(card: Card, error: CodingError) -> UpstreamError:
 
 
 def _broken(card: Card, error: Exception) -> UpstreamError:
-    _LOG.warning("%s: %s", card.id, type(error).__name__)
+    _LOG.warning("%s: %s", card.id, reason_of(card, error))
     if getattr(error, "errno", None) in _OUT_OF_RESOURCES:
         return UpstreamError(f'the gateway cannot connect to the upstream of the card "{card.id}" now', 503, "local")
-    return unreachable(card) if isinstance(error, ConnectError) else disconnected(card)
+    match error:
+        case ConnectError():
+            return unreachable(card)
+        case ProtocolError():
+            problem = f'the upstream of the card "{card.id}" sent an answer that is no valid HTTP'
+        case OSError():
+            return disconnected(card)
+        case _:
+            # For example a key that no header may contain.
+            problem = f'the call to the upstream of the card "{card.id}" failed in the gateway'
+    return UpstreamError(problem, 502, "cut")
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:

@@ -17,6 +17,9 @@ from router.formats.json import json_or_none
 from router.types import Usage
 from router.wire.errors import Fault, fault_of
 
+CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
+"""The faults of a connection that failed: a retry may help, or the server may be restarting."""
+
 _MAX_MESSAGE_CHARACTERS = 300
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 # These belong to one connection or to the body as it was sent, or the gateway sets them itself.
@@ -119,13 +122,11 @@ def late(card: Card, fault: str = "late") -> UpstreamError:
 
 def unreachable(card: Card) -> UpstreamError:
     """The error of an upstream with which no connection is possible: its name, port or certificate is wrong."""
-    return UpstreamError(
-        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "unreachable"
-    )
+    return UpstreamError(f'no connection to the upstream of the card "{card.id}"', 502, "unreachable")
 
 
 def disconnected(card: Card) -> UpstreamError:
     """The error of an upstream that was reached, and broke the connection."""
     return UpstreamError(
-        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "cut"
+        f'the upstream of the card "{card.id}" closed the connection before the answer was complete', 502, "cut"
     )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from router.dispatch.bounds.time_limit import TimeLimit
-from router.dispatch.bounds.timeouts import Timeouts
+from router.dispatch.bounds.timeouts import FAIR_SHARE, Timeouts
 from router.errors import UpstreamError, without_frames
 from router.types import Usage
 from router.wire.errors import Fault, ReportedError, fault_in_event
@@ -24,8 +24,6 @@ from router.wire.usage import Delivered, may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
-# An upstream that had less than this part of the time for its next chunk has not failed where the time is over.
-_FAIR_SHARE = 4
 
 Take = Callable[[bytes], bool]
 """Takes a piece of whole events. False where it cannot now; then nothing has happened."""
@@ -121,7 +119,7 @@ class EventStream:
         self.problem: UpstreamError | None = None
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s
-        self._fair_s = min(timeouts.idle_s, timeouts.total_s / _FAIR_SHARE)
+        self._fair_s = min(timeouts.idle_s, timeouts.total_s / FAIR_SHARE)
         self._splitter, self._progress, self._ready = EventSplitter(), protocol.progress(), b""
         self._text_events = TextEvents(protocol.texts)
         self._passed_s = 0.0

@@ -23,6 +23,13 @@ _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
 
 
+def rounded_ms(seconds: float) -> float:
+    """A measured duration in milliseconds, to the microsecond: what `round` gives but for ties, in a fraction of its
+    time.
+    """
+    return (seconds * 1e6 + 0.5) // 1 / 1e3
+
+
 def parameters(value: str | float) -> float:
     """Number of parameters: `7B`, `1.1T`, `350M`."""
     return _scaled(value, _PARAMETERS, "a size such as 7B or 350M")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.dispatch import Call, Dispatcher
+from router.dispatch import Call, Dispatcher, relay
 from tests.dispatch.calls import BODY
 from tests.gateway.servers import COMPLETION, make_card, served
 
@@ -21,19 +21,26 @@ FORM = {"response_format": {"type": "Unknown parameter: 'temperature'."}}
 
 
 class Strict:
-    """A server that rejects `seed`, `top_k` and every part of a tool that it does not know, one at a time."""
+    """A server that rejects `seed`, `top_k` and every part of a tool that it does not know, one at a time. Its model
+    `old` rejects `stream_options`, too.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[dict[str, Any]] = []
+        self.idempotency_keys: list[str] = []
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.seen.append(body)
+        self.idempotency_keys.append(request.headers.get("idempotency-key", ""))
         problems = [f"Unknown parameter: '{name}'." for name in ("seed", "top_k") if name in body]
         problems += [f"Unknown parameter: 'tools[0].{name}'." for tool in body.get("tools", ()) for name in tool]
         problems += [
             f"Unknown parameter: 'stream_options.{name}'." for name in body.get("stream_options", ()) if name == "odd"
+        ]
+        problems += [
+            "Unknown parameter: 'stream_options'." for _ in [0] if body["model"] == "old" and "stream_options" in body
         ]
         problems += [f"Invalid value: '{body['response_format']['type']}'" for _ in [0] if "response_format" in body]
         if not problems:
@@ -54,7 +61,8 @@ def statuses(strict: Strict, *requests: dict[str, Any]) -> list[int]:
     async def main() -> list[int]:
         dispatcher, card = Dispatcher(), make_card("a", strict.url)
         try:
-            calls = [Call("chat", {**BODY, **fields}, "stream" in fields) for fields in requests]
+            headers = {"idempotency-key": "k"}
+            calls = [Call("chat", {**BODY, **fields}, "stream" in fields, headers) for fields in requests]
             return [(await dispatcher.send(card, call)).status for call in calls]
         finally:
             await dispatcher.aclose()
@@ -68,6 +76,13 @@ def test_every_field_that_a_server_rejects_is_sent_to_it_once(strict: Strict) ->
     assert statuses(strict, fields, fields) == [200, 200]
     sent = [[name for name in fields if name in body] for body in strict.seen]
     assert sent == [["seed", "top_k", "temperature"], ["top_k", "temperature"], ["temperature"], ["temperature"]]
+
+
+def test_what_is_sent_without_a_rejected_field_has_another_idempotency_key(strict: Strict) -> None:
+    statuses(strict, {"seed": 7}, {"seed": 7})
+    rejected, corrected, again = strict.idempotency_keys
+    assert rejected != corrected
+    assert again == corrected
 
 
 def test_an_unknown_part_of_a_tool_says_nothing_about_tools(strict: Strict) -> None:
@@ -87,3 +102,38 @@ def test_an_unknown_option_of_one_stream_does_not_end_the_usage_of_others(strict
 
     assert statuses(strict, {**stream, "stream_options": {"odd": 1}}, stream) == [400, 200]
     assert strict.seen[-1]["stream_options"] == {"include_usage": True}
+
+
+def asked_for_usage(strict: Strict, *models: str) -> list[tuple[str, bool]]:
+    """The model of each call that streams of these models have caused in turn, and whether it asked for the usage."""
+
+    async def main() -> None:
+        dispatcher = Dispatcher()
+        try:
+            for model in models:
+                response = await dispatcher.send(make_card(model, strict.url, model), Call("chat", BODY, stream=True))
+                assert not isinstance(response.body, bytes)
+                await response.body.aclose()
+        finally:
+            await dispatcher.aclose()
+
+    asyncio.run(main())
+    return [(body["model"], "stream_options" in body) for body in strict.seen]
+
+
+def test_a_model_that_rejects_stream_options_is_asked_for_usage_once_and_others_of_its_server_always(
+    strict: Strict,
+) -> None:
+    assert asked_for_usage(strict, "old", "old", "new") == [
+        ("old", True),
+        ("old", False),
+        ("old", False),
+        ("new", True),
+    ]
+
+
+def test_a_model_that_rejected_stream_options_is_asked_for_usage_again_after_a_while(
+    strict: Strict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_WITHOUT_USAGE_S", 0.0)
+    assert asked_for_usage(strict, "old", "old") == [("old", True), ("old", False)] * 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -69,6 +70,31 @@ def test_no_authorization_is_sent_where_there_is_no_key(upstream: Upstream, monk
 def test_a_providers_default_key_is_not_sent_to_another_host(upstream: Upstream) -> None:
     call(make_card("a", upstream.url))
     assert "authorization" not in upstream.seen[0].headers
+
+
+def keys_sent(upstream: Upstream, *requests: Sequence[Card]) -> list[str]:
+    """The idempotency keys of all calls that these requests of one client's key have caused."""
+    for cards in requests:
+        call(*cards, headers={"idempotency-key": "k"})
+    return [seen.headers["idempotency-key"] for seen in upstream.seen]
+
+
+def test_a_fallback_has_another_idempotency_key_than_the_card_before_it(upstream: Upstream) -> None:
+    # Both at one account, which would refuse a key that it knows with another body.
+    cards = make_card("a", upstream.url, "status-500"), make_card("b", upstream.url)
+    first, second = keys_sent(upstream, cards)
+    assert first != second
+
+
+def test_a_card_is_recognised_by_its_idempotency_key_when_the_client_repeats_its_request(upstream: Upstream) -> None:
+    cards = make_card("a", upstream.url, "status-500"), make_card("b", upstream.url)
+    first, second, *again = keys_sent(upstream, cards, cards)
+    assert again == [first, second]
+
+
+def test_two_cards_of_the_same_model_have_two_idempotency_keys(upstream: Upstream) -> None:
+    first, second = keys_sent(upstream, [make_card("a", upstream.url)], [make_card("b", upstream.url)])
+    assert first != second
 
 
 @pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/"])
@@ -171,7 +197,59 @@ def test_a_failed_connection_is_a_502_without_the_address() -> None:
     with pytest.raises(UpstreamError) as caught:
         call(make_card("a", address))
     assert caught.value.status == 502
-    assert address.partition("://")[2] not in str(caught.value)
+    assert str(caught.value) == 'no connection to the upstream of the card "a"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"", "closed the connection before the answer was complete"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", "closed the connection before the answer was complete"),
+        (b"SSH-2.0-OpenSSH\r\n", "sent an answer that is no valid HTTP"),
+    ],
+)
+def test_a_client_learns_how_an_upstream_that_was_reached_has_failed(answer: bytes, problem: str) -> None:
+    with raw_server(answer) as url, pytest.raises(UpstreamError) as caught:
+        call(make_card("a", url))
+    assert (caught.value.status, str(caught.value)) == (502, f'the upstream of the card "a" {problem}')
+
+
+def test_a_call_that_fails_in_the_gateway_is_not_blamed_on_the_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway\nsecret")
+    with pytest.raises(UpstreamError, match="failed in the gateway"):
+        call(make_card("a", unused_address(), api_key_env="OPENAI_API_KEY"))
+
+
+def reason_logged(url: str, caplog: pytest.LogCaptureFixture) -> str:
+    """What the operator's log says of a card that is called in vain; the client reads nothing of that."""
+    with caplog.at_level(logging.WARNING), pytest.raises(UpstreamError) as caught:
+        call(make_card("a", url, api_key_env="OPENAI_API_KEY"))
+    reason = next(text.removeprefix("a: ") for text in caplog.messages if text.startswith("a: "))
+    assert reason not in str(caught.value)
+    return reason
+
+
+def test_the_log_says_that_a_port_refuses_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    assert "Connect call failed" in reason_logged(unused_address(), caplog)
+
+
+def test_the_log_says_that_a_name_cannot_be_found(caplog: pytest.LogCaptureFixture) -> None:
+    assert reason_logged("http://no-such-name.invalid/v1", caplog).startswith(
+        "ConnectError: the name cannot be found: "
+    )
+
+
+def test_the_log_says_that_a_server_does_not_speak_tls(caplog: pytest.LogCaptureFixture) -> None:
+    with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        assert "SSL" in reason_logged(url.replace("http", "https"), caplog)
+
+
+def test_the_log_says_that_a_header_cannot_be_sent_and_not_which_secret_it_has(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway\nsecret")
+    reason = reason_logged(unused_address(), caplog)
+    assert reason == "ValueError: a header has a line break or a null character"
 
 
 def test_an_upstream_that_does_not_respond_in_time_is_a_504(upstream: Upstream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 
 import msgspec
 
@@ -21,12 +22,14 @@ class FlakyServer:
 
     def __init__(self) -> None:
         self.calls = self.running = self.most_running = 0
+        self.heads: list[bytes] = []
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 await reader.read(65536)
                 self.calls += 1
+                self.heads.append(head)
                 self.running += 1
                 self.most_running = max(self.most_running, self.running)
                 is_first = self.calls == 1
@@ -58,3 +61,24 @@ def test_a_call_keeps_its_slot_while_it_is_retried() -> None:
     assert statuses == [200, 200]
     assert (flaky.calls, flaky.most_running) == (3, 1)
     assert running == 0
+
+
+def test_a_retry_has_the_idempotency_key_of_the_call_that_it_repeats() -> None:
+    async def main() -> FlakyServer:
+        flaky, dispatcher = FlakyServer(), Dispatcher(DispatchSettings(retries=1))
+        server = await asyncio.start_server(flaky.answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        try:
+            await dispatcher.send_first_healthy(
+                [make_card("a", url)], Call("chat", BODY, headers={"idempotency-key": "k"})
+            )
+            return flaky
+        finally:
+            await dispatcher.aclose()
+            server.close()
+
+    first, second = (re.search(rb"idempotency-key: (\S+)", head) for head in asyncio.run(main()).heads)
+
+    assert first is not None
+    assert second is not None
+    assert first[1] == second[1]

@@ -185,3 +185,8 @@ def test_the_cost_of_a_request_is_shown_with_that_of_a_thousand(cost_usd: float,
 
 def test_a_free_request_is_shown_without_the_cost_of_a_thousand() -> None:
     assert units.show_request_cost(0.0) == "0$"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.2345678, 0.0000004, 0.0000006, 86_400.1234567])
+def test_a_measured_duration_is_in_milliseconds_to_the_microsecond(seconds: float) -> None:
+    assert units.rounded_ms(seconds) == round(seconds * 1000, 3)

@@ -10,6 +10,7 @@ from typing import Any
 from router.cards.schema import Card
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, booked_usage, cost_of
 from router.dispatch.response import UpstreamResponse
+from router.formats.units import rounded_ms
 from router.types import Api, Attempt, CallOutcome, Usage
 from router.wire.usage import counted
 
@@ -73,8 +74,8 @@ class Called:
             cost_usd=None if usage is None else cost_of(self.card, usage),
             right=None if self.right is None else round(self.right, 4),
             reason=self.reason,
-            began_ms=round((self.began_s - since_s) * 1000, 3),
-            elapsed_ms=round((ended_s - self.began_s) * 1000, 3),
+            began_ms=rounded_ms(self.began_s - since_s),
+            elapsed_ms=rounded_ms(ended_s - self.began_s),
         )
 
 
@@ -110,7 +111,7 @@ class Ledger:
     def close_attempts(self, called: Called) -> None:
         """Note the attempts of a call that was given up, which nobody else notes."""
         begun = sum(each is called for each, _ in self._begun)
-        elapsed_ms = round((time.monotonic() - called.began_s) * 1000, 3)
+        elapsed_ms = rounded_ms(time.monotonic() - called.began_s)
         while len(called.attempts) < begun:
             called.attempts.append(Attempt(called.card.id, called.card.id, None, elapsed_ms, "cancelled"))
 

@@ -20,21 +20,24 @@ _MAX_CORRECTIONS = 4
 _BETA = "anthropic-beta"
 
 
+ModelAt = tuple[str, str | None, str]
+"""The provider, the base URL and the model: what one server may accept of one model only."""
+
+
 class Fitting:
     """Fits calls to the dialects of servers, which their errors show beyond the tables."""
 
     def __init__(self) -> None:
-        # By provider, base URL and model.
-        self._learned: dict[tuple[str, str | None, str], Dialect] = {}
+        self._learned: dict[ModelAt, Dialect] = {}
 
     def dialect(self, card: Card) -> Dialect:
         """The dialect of the card's server, as it is known now."""
-        learned = self._learned.get(_server(card)) if self._learned else None
+        learned = self._learned.get(model_at(card)) if self._learned else None
         return learned or server_facts_of(card).dialect
 
     def learn(self, card: Card, dialect: Dialect) -> None:
         """Fit later calls to this dialect."""
-        self._learned[_server(card)] = dialect
+        self._learned[model_at(card)] = dialect
 
 
 class RejectedCall:
@@ -68,7 +71,8 @@ class RejectedCall:
             self._fitting.learn(self._card, self._learned)
 
 
-def _server(card: Card) -> tuple[str, str | None, str]:
+def model_at(card: Card) -> ModelAt:
+    """The card's model at its server."""
     return card.provider, server_facts_of(card).base_url, card.model
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from router.cards.schema import Card
 from router.dispatch.bodies.reader import BodyReader
-from router.dispatch.bodies.redaction import redacted
+from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.bodies.summary import summary_in, summary_of
 from router.dispatch.bounds.time_limit import TimeLimit
 from router.dispatch.connection.egress import secrets_of
 from router.dispatch.failover import log_refusal
 from router.dispatch.http1 import Answer
-from router.dispatch.providers import base_url
+from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse
 from router.errors import UpstreamError
 from router.formats.codings import coding_that_begins
@@ -63,6 +63,12 @@ def tokens_in(arrived: Sequence[bytes]) -> int:
 
 def redacting(card: Card, key: str | None) -> Callable[[str], str]:
     return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
+
+
+def reason_of(card: Card, error: Exception) -> str:
+    """Why a call failed, in one line for operators: it may name hosts and addresses, but no secret."""
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return one_line(redacted(text.encode("utf-8", "replace"), secrets_of(card, api_key(card)), None).decode())
 
 
 def whole_response(

@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from router.formats.quantities import Seconds
 
+FAIR_SHARE = 4
+"""An upstream that had less than the whole time divided by this shows nothing about itself when the time is over."""
+
 
 class Timeouts(
     Struct,

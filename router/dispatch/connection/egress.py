@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yarl import URL
 
@@ -15,7 +15,7 @@ from router.cards.servers import DIRECT
 from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.facts import Facts, server_facts_of
 from router.errors import UpstreamError
-from router.formats.net import is_loopback_host, parse_url
+from router.formats.net import is_loopback_host
 
 if TYPE_CHECKING:
     # Imported where they are used.
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from router.dispatch.http1 import Target
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-
-
-def connection_options(card: Card, url: str) -> dict[str, Any]:
-    """The options of an aiohttp request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
-    options: dict[str, Any] = {}
-    if proxy := proxy_of(card, url):
-        options["proxy"] = _parsed_proxy(proxy)
-    if card.ca_bundle is not None:
-        options["ssl"] = _trusting(card.id, card.ca_bundle)
-    return options
 
 
 def endpoint(card: Card, path: str, http2: bool = False) -> Target:
@@ -69,16 +59,6 @@ def target(card: Card, url: URL, http2: bool = False) -> Target:
     return target_of(url, to_proxy, trust, is_http2=asked == "prior_knowledge")
 
 
-def proxy_of(card: Card, url: str) -> str | None:
-    """The URL of the proxy by way of which `url` is called; None for a direct connection.
-
-    It is that of the card, else that of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). This machine is
-    never called by way of a proxy, which would look for the server on its own machine.
-    """
-    parsed = parse_url(url)
-    return None if parsed is None else _proxy_to(card, parsed)
-
-
 def extra_headers(card: Card) -> dict[str, str]:
     """The card's own headers, with the values of the variables that they name; without those that are not set."""
     return {
@@ -105,6 +85,11 @@ def missing_parts(card: Card) -> str | None:
 
 
 def _proxy_to(card: Card, url: URL) -> str | None:
+    """The URL of the proxy by way of which `url` is called; None for a direct connection.
+
+    It is that of the card, else that of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). This machine is
+    never called by way of a proxy, which would look for the server on its own machine.
+    """
     if card.proxy == DIRECT or is_loopback_host(url.host or ""):
         return None
     return card.proxy or settings.proxy_of(url.scheme, f"{url.host}:{url.port}")

@@ -6,14 +6,21 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-import aiohttp
 from msgspec import Struct
+from yarl import URL
 
+from router import __version__
 from router.cards import Card
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.bodies.coding import CodingError
+from router.dispatch.bodies.reader import BodyReader
+from router.dispatch.bodies.redaction import one_line
+from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.connection.urls import models_url
+from router.dispatch.http1 import Answer
+from router.dispatch.http2 import Client
 from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import api_key, base_url, key_variable
+from router.errors import UpstreamError
 from router.formats.json import json_or_none
 from router.formats.net import host_of, parse_url
 from router.wire.errors import fault_of
@@ -21,7 +28,7 @@ from router.wire.errors import fault_of
 _TIMEOUT_S = 5.0
 _GEMINI = "https://generativelanguage.googleapis.com/v1beta"
 _MAX_BODY_BYTES = 65_536
-
+_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": f"pulvinar/{__version__}"}
 
 State = Literal["ok", "refused", "unreachable", "unknown"]
 
@@ -63,30 +70,48 @@ async def check_keys(cards: Iterable[Card], timeout_s: float = _TIMEOUT_S) -> tu
             if variable is not None and key is not None:
                 place = variable, deployment.card.provider, base_url(deployment.card) or ""
                 needed.setdefault(place, (deployment.card, []))[1].append(card.id)
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
-        checks = (_check(session, card, tuple(dict.fromkeys(ids)), timeout_s) for card, ids in needed.values())
+    client = Client()
+    try:
+        checks = (_check(client, card, tuple(dict.fromkeys(ids)), timeout_s) for card, ids in needed.values())
         return tuple(await asyncio.gather(*checks))
+    finally:
+        await client.aclose()
 
 
-async def _check(session: aiohttp.ClientSession, card: Card, ids: tuple[str, ...], timeout_s: float) -> KeyCheck:
+async def _check(client: Client, card: Card, ids: tuple[str, ...], timeout_s: float) -> KeyCheck:
     variable = key_variable(card) or ""
     request = _request(card, api_key(card) or "")
     if request is None:
         return KeyCheck(variable, card.provider, "unknown", f"no way to try a key of {card.provider} is known", ids)
     host = host_of(request.url)
     try:
-        headers, options = {**request.headers, **extra_headers(card)}, connection_options(card, request.url)
-        async with session.get(request.url, headers=headers, allow_redirects=False, **options) as response:
-            body = await response.content.read(_MAX_BODY_BYTES)
-            state, detail = _verdict(response.status, body)
+        headers = {**_HEADERS, **request.headers, **extra_headers(card)}
+        async with asyncio.timeout(timeout_s):
+            answer = await client.send("GET", target(card, URL(request.url)), headers, connect_s=timeout_s)
+            try:
+                state, detail = _verdict(answer.status, await _beginning(answer))
+            finally:
+                answer.close()
     except TimeoutError:
         state, detail = "unreachable", f"{host} did not answer within {timeout_s:g} s"
+    except CodingError as error:
+        state, detail = "unknown", f"its answer cannot be read: {error}"
     except ValueError:
         state, detail = "refused", "it has characters that no header may contain"
-    except (aiohttp.ClientError, OSError):
-        state, detail = "unreachable", f"{host} cannot be reached"
+    except OSError as error:
+        state, detail = "unreachable", f"{host} cannot be reached: {one_line(str(error))}"
+    except UpstreamError as error:
+        state, detail = "unreachable", str(error)
     return KeyCheck(variable, host, state, detail, ids)
+
+
+async def _beginning(answer: Answer) -> bytes:
+    """What is needed of a body: errors are short, and a list need not be read."""
+    reader = BodyReader(answer.read, answer.headers.get("content-encoding", ""))
+    body = b""
+    while len(body) < _MAX_BODY_BYTES and (chunk := await reader.read()):
+        body += chunk
+    return body[:_MAX_BODY_BYTES]
 
 
 def _verdict(status: int, body: bytes) -> tuple[State, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from router.cards.schema import Card
 from router.dispatch.facts import server_facts_of
-from router.dispatch.response import UpstreamResponse
+from router.dispatch.response import CONNECTION_FAULTS, UpstreamResponse
 from router.errors import BusyError, UpstreamError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 3
 """How often a request is tried while servers restart: it may be what brings its server down."""
 
-_GONE = frozenset({"unreachable", "cut", "empty"})
 # What llama.cpp's server answers until its model is loaded.
 _LOADING = b"Loading model"
 _PAUSE_S = 0.2
@@ -109,7 +108,7 @@ class Restarts:
 def _shows_restart(outcome: UpstreamResponse | UpstreamError | BusyError) -> bool:
     match outcome:
         case UpstreamError():
-            return outcome.fault in _GONE
+            return outcome.fault in CONNECTION_FAULTS
         case BusyError():
             # All cool down since their servers have gone.
             return outcome.status != 429

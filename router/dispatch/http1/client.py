@@ -16,7 +16,8 @@ from router.dispatch.http1.target import Origin, Target
 
 # What the standard calls idempotent: a repetition changes nothing.
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+# Usually without a body.
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Prepared(dict[str, str]):
@@ -107,7 +108,7 @@ class Client:
 
 def _head(method: str, target: Target, headers: Mapping[str, str], body: bytes, is_alone: bool) -> bytes:
     lines = headers.lines if type(headers) is Prepared else _lines(headers)
-    length = f"content-length: {len(body)}\r\n" if body or method not in _BODILESS else ""
+    length = f"content-length: {len(body)}\r\n" if body or method not in BODILESS else ""
     closing = "connection: close\r\n" if is_alone else ""
     return f"{method} {target.resource} HTTP/1.1\r\n{target.fields}{lines}{length}{closing}\r\n".encode()
 

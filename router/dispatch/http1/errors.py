@@ -12,6 +12,10 @@ class ConnectError(OSError):
     def __init__(self, problem: str, cause: BaseException | None = None) -> None:
         super().__init__(getattr(cause, "errno", None), problem)
 
+    def __str__(self) -> str:
+        # The problem states the number where it helps.
+        return str(self.strerror)
+
 
 class ConnectTimeoutError(TimeoutError):
     """The connection did not come about in time."""

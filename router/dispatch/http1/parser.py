@@ -8,6 +8,7 @@ import httptools
 from msgspec import Struct
 
 from router.dispatch.http1.errors import BrokenError, ProtocolError
+from router.formats.headers import NOT_IN_VALUES
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most that the heads of an answer, with those of 1xx before it, may take; and, apart from that, its trailers."""
@@ -16,11 +17,12 @@ MAX_FIELDS = 128
 # A field has a colon, a blank and a line end, too.
 _FIELD_BYTES = 4
 _STATUS_LINE_BYTES = 16
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FOLD = re.compile(rb"\n[ \t]")
 # Heads up to this size are first searched for what every fold has, which is faster than the pattern.
 _SHORT_BYTES = 4096
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+# What the parser takes for the beginning of another head: HTTP/, RTSP/ and ICE/, also behind empty lines.
+_BEGINS_A_HEAD = frozenset(b"HRI\r\n")
 
 
 class Head(Struct, frozen=True, eq=False):
@@ -76,12 +78,15 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> None:
         """Read the next bytes of the connection."""
+        rest = self._after_heads(data) if self.head is None and not self.is_complete else data
+        if rest:
+            self._read(rest)
+
+    def _read(self, data: bytes | memoryview) -> None:
         if self.is_complete:
             self._is_unasked()
             return
         self._has_heard = False
-        if self.head is None:
-            self._refuse_folds(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -126,7 +131,7 @@ class AnswerParser:
             return
         key = name.decode("ascii").lower()
         text = value.decode("utf-8", "surrogateescape")
-        if not text.isprintable() and _CONTROL.search(value):
+        if not text.isprintable() and NOT_IN_VALUES.search(value):
             if b"\0" in value or key in ("content-length", "transfer-encoding"):
                 raise ProtocolError(f"the header {key} of the answer has control characters")
             return
@@ -172,14 +177,25 @@ class AnswerParser:
             self.is_complete = True
             self.can_go_on = self.can_go_on and self._parser.should_keep_alive()
 
-    def _refuse_folds(self, data: bytes) -> None:
+    def _after_heads(self, data: bytes) -> bytes | memoryview:
+        """What of `data` is still to be read once its heads were searched for folds: all of it, unless another head may
+        follow the first one.
+        """
         seen = self._tail + data if self._tail else data
+        read, searched = len(seen) - len(data), 0
         if len(seen) > _SHORT_BYTES or b"\n " in seen or b"\n\t" in seen:
-            end = _END_OF_HEAD.search(seen)
-            if _FOLD.search(seen if end is None else seen[: end.end()]):
-                self.can_go_on = False
-                raise ProtocolError("a header of the answer is folded")
-        self._tail = seen[-2:]
+            while self.head is None and not self.is_complete:
+                end = _END_OF_HEAD.search(seen, searched)
+                if _FOLD.search(seen, searched, len(seen) if end is None else end.end()):
+                    self.can_go_on = False
+                    raise ProtocolError("a header of the answer is folded")
+                if end is None or end.end() == len(seen) or seen[end.end()] not in _BEGINS_A_HEAD:
+                    break
+                # Whether it was a head of 1xx, which is not the last, is known once it was read.
+                self._read(seen[read : end.end()])
+                read = searched = end.end()
+        self._tail = seen[max(searched, len(seen) - 2) :]
+        return memoryview(seen)[read:] if searched else data
 
     def _is_unasked(self) -> None:
         self.has_extra, self.can_go_on = True, False

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from router.dispatch.http1.answer import Answer
+from router.dispatch.http1.client import BODILESS
 from router.dispatch.http1.errors import ProtocolError
 from router.dispatch.http1.parser import MAX_FIELDS, Head
 from router.dispatch.http1.target import Target
+from router.formats.headers import NAME, NOT_IN_VALUES
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS = re.compile(rb"[2-5][0-9][0-9]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # They are about a connection, and forbidden here.
@@ -22,7 +23,6 @@ _OF_THE_CONNECTION = frozenset(
 )
 # Proxies may not keep these in their tables, either.
 _SECRETS = frozenset({"authorization", "x-api-key", "cookie"})
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Stream:
@@ -63,11 +63,11 @@ def request_fields(method: str, target: Target, headers: Mapping[str, str], body
         if name in _OF_THE_CONNECTION:
             continue
         encoded = value.strip(" \t").encode()
-        if _CONTROL.search(encoded):
+        if NOT_IN_VALUES.search(encoded):
             raise ValueError("a header has a line break or a null character")
         kind = NeverIndexedHeaderTuple if name in _SECRETS else HeaderTuple
         fields.append(kind(name.encode(), encoded))
-    if body or method not in _BODILESS:
+    if body or method not in BODILESS:
         fields.append(HeaderTuple(b"content-length", b"%d" % len(body)))
     return fields
 
@@ -82,7 +82,10 @@ def head_of(fields: Iterable[tuple[bytes, bytes]]) -> Head:
             status = value
         elif name.startswith(b":"):
             raise ProtocolError("the head of the answer has a field that it must not have")
-        elif _CONTROL.search(value):
+        elif not NAME.fullmatch(name):
+            # HTTP/1.1 has names in lines: a line break in one would be the end of it.
+            raise ProtocolError("a header of the answer has a name that no header may have")
+        elif NOT_IN_VALUES.search(value):
             if b"\0" in value or name == b"content-length":
                 raise ProtocolError("a header of the answer has control characters")
         else:

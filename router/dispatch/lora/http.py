@@ -15,7 +15,7 @@ from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import one_line
-from router.dispatch.bodies.whole import redacting
+from router.dispatch.bodies.whole import reason_of, redacting
 from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.http1 import Answer, Client, ConnectError, ConnectTimeoutError
 from router.dispatch.lora.api import Activity, AdapterServerError, Problem
@@ -27,6 +27,7 @@ from router.wire.errors import fault_of
 # The metrics of a server with hundreds of adapters are the largest of these.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _CONNECT_S = 5.0
+_CLOSED = "closed the connection before its answer was complete"
 _BY_STATUS: dict[int, Problem] = {401: "refused", 403: "refused", 404: "missing", 405: "unsupported"}
 
 
@@ -90,7 +91,7 @@ def failure(card: Card, problem: Problem, detail: str = "", *, fault: str = "ada
     """The error of the card's server. `detail` is for operators."""
     words = {
         "late": "did not load the adapter in time",
-        "unreachable": "cannot be reached, or closed the connection",
+        "unreachable": _CLOSED if fault == "cut" else "cannot be reached",
         "cooling_down": "failed to load the adapter lately, and is not asked again yet",
     }
     message = f'the server of the card "{card.id}" {words.get(problem, "did not load the adapter")}'
@@ -135,11 +136,11 @@ def _failures(card: Card) -> Iterator[None]:
     except ConnectTimeoutError:
         raise failure(card, "unreachable", "no connection in time", fault="connect_timeout") from None
     except ConnectError as error:
-        raise failure(card, "unreachable", type(error).__name__, fault="unreachable") from None
+        raise failure(card, "unreachable", reason_of(card, error), fault="unreachable") from None
     except (CodingError, ValueError) as error:
-        raise failure(card, "failed", f"its answer cannot be read: {type(error).__name__}") from None
+        raise failure(card, "failed", f"its answer cannot be read: {reason_of(card, error)}") from None
     except OSError as error:
-        raise failure(card, "unreachable", type(error).__name__, fault="cut") from None
+        raise failure(card, "unreachable", reason_of(card, error), fault="cut") from None
     except UpstreamError as error:
         raise failure(card, "refused", str(error), fault=error.fault) from None
 

@@ -18,6 +18,7 @@ from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.providers import server_of
 from router.dispatch.stream import Events, EventStream
 from router.errors import PulvinarError, UpstreamError
+from router.formats.units import rounded_ms
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
 from router.gateway.endpoints.readers import Readers
@@ -317,8 +318,7 @@ class CompletionHandler:
         return request.active.config.keepalive_s if is_possible else 0
 
     def _elapsed_ms(self) -> float:
-        # As `round` would, in a fraction of its time.
-        return ((time.monotonic() - self._started_s) * 1e6 + 0.5) // 1 / 1e3
+        return rounded_ms(time.monotonic() - self._started_s)
 
     def _routing_headers(self) -> dict[str, str]:
         response = self._response

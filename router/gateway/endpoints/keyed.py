@@ -18,6 +18,7 @@ from router.dispatch.bounds.admission import Turn
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.bounds.pace import Pace
 from router.errors import PulvinarError
+from router.formats.units import rounded_ms
 from router.gateway.config.keys import Key, presented_key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.endpoints.services import Services
@@ -132,7 +133,7 @@ class Keyed:
             status, code = CLIENT_CLOSED_REQUEST, "client_left"
             raise
         finally:
-            outcome = Outcome(status=status, total_ms=round((time.monotonic() - started_s) * 1000, 3), error=code)
+            outcome = Outcome(status=status, total_ms=rounded_ms(time.monotonic() - started_s), error=code)
             id_, client = scope["state"]["record_id"], scope["state"]["client"]
             record = services.recorder.record_of(id_, at, self._operation, asked, None, outcome, client)
             await services.write(record)

@@ -19,6 +19,7 @@ from router.dispatch.connection.fetching import urls_in
 from router.dispatch.costs import booked_usage, cost_of
 from router.errors import BudgetError, BusyError, FieldError, UpstreamError
 from router.formats.json import json_or_none
+from router.formats.units import rounded_ms
 from router.gateway.learning.answer_copy import AnswerCopy, document_of
 from router.gateway.offpath.second import SURFACE, Answered, Second, second_of
 from router.gateway.offpath.work import Job, OffPath
@@ -136,7 +137,7 @@ class Shadows:
         first one cannot be read.
         """
         began_s, ended_s = times_s
-        total_ms = round((ended_s - began_s) * 1000, 3)
+        total_ms = rounded_ms(ended_s - began_s)
         document = document_of(answered.record, answered.copy)
         if document is None:
             return None

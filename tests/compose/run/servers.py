@@ -42,6 +42,7 @@ class Script:
     faults: dict[str, str] = field(default_factory=dict)
     delays_s: dict[str, float] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     open: int = 0
     counts_prompts: bool = False
@@ -49,7 +50,7 @@ class Script:
 
     def reset(self) -> None:
         """Forget what was asked, and answer without faults."""
-        for scripted in (self.answers, self.faults, self.delays_s, self.seen, self.messages):
+        for scripted in (self.answers, self.faults, self.delays_s, self.seen, self.headers, self.messages):
             scripted.clear()
 
     @property
@@ -65,6 +66,7 @@ class Script:
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.seen.append(body)
+        self.headers.append(request.headers)
         self.open += 1
         model = body["model"]
         fault = self.faults.get(model, "")

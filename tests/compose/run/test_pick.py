@@ -167,6 +167,20 @@ def test_a_request_with_tools_is_not_put_to_a_vote(script: Script) -> None:
         assert response.headers["x-route-degraded"] == "unfit"
 
 
+def test_each_sample_has_an_idempotency_key_of_its_own_and_the_same_one_when_the_request_is_repeated(
+    script: Script,
+) -> None:
+    # A server that knows the key would answer every sample with the first one.
+    body = {"model": "auto", "messages": [{"role": "user", "content": "What is 6 times 7?"}]}
+    with planned(script, Samples(id="sam", description="x", member="a", n=3), "a") as gateway:
+        for _ in range(2):
+            gateway.client.post("/v1/chat/completions", json=body, headers={"idempotency-key": "k"})
+    keys = [headers["idempotency-key"] for headers in script.headers]
+    first, again = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    assert len(set(first)) == len(first) > 1
+    assert set(again) == set(first)
+
+
 @STREAM
 def test_samples_stop_where_the_leader_cannot_be_overtaken(script: Script, stream: bool) -> None:
     script.answers["a"] = ["The answer is 1", "The answer is 42", "The answer is 42", "The answer is 42", "x"]

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, DispatchSettings
 from router.dispatch.configured import missing_configuration
-from router.dispatch.connection.egress import proxy_of
+from router.dispatch.connection.egress import target
 from router.errors import UpstreamError
 from tests.dispatch.calls import BODY, call, unused_address
 from tests.gateway.servers import COMPLETION, Upstream, make_card
@@ -151,8 +152,8 @@ def test_no_proxy_and_this_machine_are_exceptions(
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert (proxy_of(make_card("a", "http://x"), url) is None) == is_direct
-    assert proxy_of(make_card("a", "http://x", proxy="none"), url) is None
+    assert (target(make_card("a", "http://x"), URL(url)).origin.proxy is None) == is_direct
+    assert target(make_card("a", "http://x", proxy="none"), URL(url)).origin.proxy is None
 
 
 def test_a_proxy_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_a_private_authority_is_trusted_where_the_card_names_it(authority: Path)
     context.load_cert_chain(authority, authority.with_name("key.pem"))
     with http_server(lambda _: 200, context) as url:
         assert call(make_card("a", url, ca_bundle=str(authority)))[0].status == 200
-        with pytest.raises(UpstreamError, match="cannot be reached"):
+        with pytest.raises(UpstreamError, match="no connection to the upstream"):
             call(make_card("a", url))
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from router.cards import Card
 from router.dispatch.discovery.key_check import KeyCheck, check_keys
-from tests.dispatch.calls import unused_address
+from tests.dispatch.calls import raw_server, unused_address
 from tests.gateway.servers import make_card, served
 
 RIGHT, VARIABLE = "right-key", "PULVINAR_TEST_KEY"
@@ -84,7 +84,30 @@ def test_a_key_is_accepted_or_refused(
 def test_a_provider_that_does_not_respond_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, RIGHT)
     (unreachable,) = check(hosted(f"{unused_address()}/v1"))
-    assert (unreachable.state, unreachable.problem) == ("unreachable", "127.0.0.1 cannot be reached")
+    assert unreachable.state == "unreachable"
+    assert unreachable.detail.startswith("127.0.0.1 cannot be reached: ")
+    assert "Connect call failed" in unreachable.detail
+    assert unreachable.problem == unreachable.detail
+
+
+def test_a_provider_is_unreachable_where_the_gateway_would_not_accept_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, RIGHT)
+    with raw_server(b"HTTP/1.1 200 OK\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n\r\n{}") as url:
+        (checked,) = check(hosted(f"{url}/v1"))
+    assert checked.problem == "127.0.0.1 cannot be reached: a header of the answer is folded"
+
+
+def test_a_proxy_that_the_gateway_cannot_use_makes_a_provider_unreachable_and_ends_no_other_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, RIGHT)
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1080")
+    with provider("authorization", "/v1/models") as (url, _):
+        far, near = check(hosted("http://far.test/v1", "far"), hosted(f"{url}/v1", "near"))
+    assert (far.state, near.state) == ("unreachable", "ok")
+    assert "proxy" in far.detail
 
 
 def test_a_provider_that_is_too_slow_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,36 @@ def test_a_field_with_control_characters_is_left_out_of_a_good_answer() -> None:
     assert (b"".join(parser.chunks), parser.is_complete) == (b"hi", True)
 
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "before", [CONTINUE, b"HTTP/1.1 103 Early Hints\nlink: x\n\n", CONTINUE * 3, CONTINUE + b"\r\n\r\n"]
+)
+def test_a_folded_header_behind_interim_heads_is_refused_however_its_bytes_are_split(before: bytes) -> None:
+    raw = before + OK + b"a: b\r\n c\r\n\r\n"
+    for at in range(1, len(raw) - 3):
+        with pytest.raises(ProtocolError, match="folded"):
+            parsed(raw[:at], raw[at:])
+    with pytest.raises(ProtocolError, match="folded"):
+        parsed(raw)
+
+
+def test_a_body_behind_interim_heads_may_look_like_a_folded_header_or_a_head() -> None:
+    body = b"HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n"
+    raw = CONTINUE + OK + b"content-length: %d\r\n\r\n" % len(body) + body
+    for at in range(1, len(raw)):
+        parser = parsed(raw[:at], raw[at:])
+        assert (b"".join(parser.chunks), parser.is_complete, parser.can_go_on) == (body, True, True)
+
+
+def test_many_interim_heads_before_a_folded_header_are_read_in_time() -> None:
+    # Each is sixteen bytes of the most that heads may take.
+    heads = b"HTTP/1.1 100 \n\n" * (MAX_HEAD_BYTES // 16 - 8)
+    with pytest.raises(ProtocolError, match="folded"):
+        parsed(heads + OK + b"a: b\r\n c\r\n\r\n")
+
+
 def test_a_folded_header_is_refused_however_its_bytes_are_split_and_a_body_may_look_like_one() -> None:
     raw = OK + b"a: b\r\n c\r\n\r\n"
     for at in range(1, len(raw) - 3):

@@ -519,9 +519,11 @@ def test_an_answer_without_body_is_whole(run: Run, status: bytes) -> None:
         [(b":status", b"999")],
         [(b":status", b"200"), (b":path", b"/")],
         [(b":status", b"200"), (b"x-a", b"a\0b")],
+        [(b":status", b"200"), (b"x-a\r\nset-cookie: evil=1\r\nx-b", b"1")],
+        [(b":status", b"200"), (b"", b"1")],
         [(b":status", b"200"), *((b"x-%d" % number, b"") for number in range(200))],
     ],
-    ids=["short-status", "no-status", "field-of-a-request", "null", "too-many"],
+    ids=["short-status", "no-status", "field-of-a-request", "null", "lines-in-a-name", "empty-name", "too-many"],
 )
 def test_a_head_that_is_none_fails_its_request_and_no_other(run: Run, head: Any) -> None:
     async def behave(peer: Peer) -> None:

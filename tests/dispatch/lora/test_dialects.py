@@ -214,3 +214,4 @@ def test_an_answer_that_is_no_list_is_an_error(kind: str, answer: bytes) -> None
 def test_a_server_that_does_not_run_is_unreachable() -> None:
     error = problem(unused_address(), "vllm", lambda api: api.list())
     assert (error.problem, error.fault) == ("unreachable", "unreachable")
+    assert "Connect call failed" in error.detail

@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 import math
-import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
+from router.formats.headers import NAME, NAME_TEXT, NOT_IN_VALUE_TEXTS, NOT_IN_VALUES
 from router.gateway.http.client.connection import ClientConnection, StalledClientError
 
 EXCHANGE = "pulvinar.exchange"
@@ -32,9 +32,6 @@ PIECE_BYTES = 64 * 1024
 _FAREWELL_S = 1.0
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".encode() for code in range(100, 600)}
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_NOT_IN_NAMES = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
-_NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DISCONNECT = "http.disconnect"
 
 
@@ -364,10 +361,14 @@ def exchange_of(scope: Scope) -> Exchange:
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:
-    """The headers as they are sent, without those of an upstream whose value no header may have."""
-    values = "".join(headers.values())
-    if not values.isprintable() and _CONTROL.search(values):
-        headers = {name: value for name, value in headers.items() if not _CONTROL.search(value)}
+    """The headers as they are sent, without those of an upstream that no header may be."""
+    names, values = "".join(headers), "".join(headers.values())
+    if not NAME_TEXT.fullmatch(names) or (not values.isprintable() and NOT_IN_VALUE_TEXTS.search(values)):
+        headers = {
+            name: value
+            for name, value in headers.items()
+            if NAME_TEXT.fullmatch(name) and not NOT_IN_VALUE_TEXTS.search(value)
+        }
     lines = "\r\n".join(map(": ".join, headers.items()))
     return f"{lines}\r\n".encode("latin-1", "replace") if lines else b""
 
@@ -375,6 +376,6 @@ def _lines(headers: Mapping[str, str]) -> bytes:
 def _checked_lines(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, Mapping[bytes, bytes]]:
     """The headers of an ASGI message as they are sent, and by their names."""
     lowered = [(name.lower(), value) for name, value in headers]
-    if any(_NOT_IN_NAMES.search(name) or _NOT_IN_VALUES.search(value) for name, value in lowered):
+    if not all(NAME.fullmatch(name) and not NOT_IN_VALUES.search(value) for name, value in lowered):
         raise RuntimeError("a response has a header that may not be sent")
     return b"".join([b"%b: %b\r\n" % pair for pair in lowered]), dict(lowered)

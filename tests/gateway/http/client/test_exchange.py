@@ -115,6 +115,19 @@ def test_a_header_with_a_line_break_is_not_sent() -> None:
     assert in_loop(main) == b"HTTP/1.1 200 OK\r\ndate: today\r\ngood: c\r\ncontent-length: 0\r\n\r\n"
 
 
+@pytest.mark.parametrize("name", ["x-a\r\nset-cookie: b\r\nx-b", " folded", "x a", "x-a:"])
+def test_a_header_whose_name_no_header_may_have_is_not_sent(name: str) -> None:
+    async def main() -> bytes:
+        exchange = exchange_on(transport := Transport())
+        await exchange.respond(200, {"good": "c", name: "b", "content-length": "0"}, b"")
+        message = {"type": "http.response.start", "status": 200, "headers": [(name.encode(), b"b")]}
+        with pytest.raises(RuntimeError):
+            await exchange_on(Transport()).send(message)
+        return b"".join(transport.written)
+
+    assert in_loop(main) == b"HTTP/1.1 200 OK\r\ndate: today\r\ngood: c\r\ncontent-length: 0\r\n\r\n"
+
+
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_body_is_taken_at_once_where_all_of_it_has_arrived(is_whole: bool) -> None:
     async def main() -> None:
