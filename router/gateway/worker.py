@@ -365,8 +365,7 @@ class Gateway:
     async def _share_metrics(self) -> None:
         while True:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
-            # Also on a file system of this machine that may be slow.
-            await asyncio.to_thread(self.metrics.share)
+            await self.metrics.share()
 
 
 def _taken(backend: Backend, limit: int) -> list[Feedback]:
