@@ -103,7 +103,7 @@ class Adapter(Struct, frozen=True):
     def foreign(self) -> str | None:
         """What the adapter's base is, in words, where that is no model that a chat server runs; else None.
 
-        That is said by peft's `auto_mapping`, by the file's name, or by the modules, of which all are of such a model.
+        That is known from peft's `auto_mapping`, the file's name, or the modules, of which all are of such a model.
         """
         base_class = self.config.base_class
         if base_class is not None and not _CHAT_CLASS.fullmatch(base_class):

@@ -22,7 +22,7 @@ from router.types import Doubles
 PROJECTIONS = 8
 SIZE = PROJECTIONS + 1
 GAIN, SQUARE, SCORED = 0, 1, 2
-"""Rows of the score: by how much it reduced the squared error, the squares of that, and how many votes said so."""
+"""Rows of the score: by how much it reduced the squared error, the squares of that, and the number of votes."""
 PRIOR = 20.0
 """In votes of full weight; the best of 3, 8 and 20 on cards, prompts and seeds that `bench.learn.tastes` leaves out."""
 HALF_LIFE, SCORE_HALF_LIFE, DOUBT = 200.0, 50.0, 1.0
