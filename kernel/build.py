@@ -80,7 +80,7 @@ def name_for(system: str) -> str:
 
 
 def compiled(out: Path, command: list[str], system: str = sys.platform, further: tuple[str, ...] = ()) -> None:
-    """Compile to `out` with this command. Raises BuildError with what the compiler said."""
+    """Compile to `out` with this command. Raises BuildError with the output of the compiler."""
     at_end = {"darwin": ("-undefined", "dynamic_lookup"), "win32": ()}.get(system, ("-lm",))
     source = f'-DPULVINAR_SOURCES="{digest()}"'
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wheel_of(tree: Path, out: Path, **environment: str) -> tuple[Path, str]:
-    """The wheel that pip builds here, with this environment, and what pip said."""
+    """The wheel that pip builds here, with this environment, and the output of pip."""
     command = [
         sys.executable,
         "-m",
@@ -82,9 +82,9 @@ def test_without_a_compiler_that_works_the_wheel_has_no_kernel_and_pip_says_so(
     compiler: str, tree: Path, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "nothing")
-    wheel, said = wheel_of(tree, tmp_path / "out", PATH=path, **({"CC": compiler} if compiler else {}))
+    wheel, output = wheel_of(tree, tmp_path / "out", PATH=path, **({"CC": compiler} if compiler else {}))
     assert wheel.name.endswith("-none-any.whl")
-    assert "without its compiled kernel" in said
+    assert "without its compiled kernel" in output
 
 
 def test_a_tree_that_cannot_be_written_is_a_reason_to_go_without_kernel(

@@ -207,8 +207,8 @@ def _team(rng: random.Random) -> Made:
 
 def _clock(rng: random.Random) -> Made:
     hour, part = rng.randint(1, 11), rng.choice((("in the morning", 0), ("in the afternoon", 12)))
-    said, minutes, before = rng.choice(_TIMES)
-    text = f"{said} {_WORDS[hour - 1]} {part[0]}"
+    phrase, minutes, before = rng.choice(_TIMES)
+    text = f"{phrase} {_WORDS[hour - 1]} {part[0]}"
     return f"What does a digital clock show at {text}?", f"{hour - before + part[1]:02d}:{minutes:02d}"
 
 
@@ -247,17 +247,17 @@ def _price(rng: random.Random) -> Made:
 
 
 def _shell(rng: random.Random) -> Made:
-    said, command = rng.choice(_COMMANDS)
+    phrase, command = rng.choice(_COMMANDS)
     path = "/".join(rng.sample(_FOLDERS, rng.randint(1, 3)))
-    return f"{said} {path} in the terminal.", f"$ {command} {path}"
+    return f"{phrase} {path} in the terminal.", f"$ {command} {path}"
 
 
 def _css(rng: random.Random) -> Made:
     part, selector = rng.choice(_PARTS)
-    said, name = rng.choice(_LOOKS)
+    look, name = rng.choice(_LOOKS)
     colour = rng.choice(_COLOURS)
     verb = rng.choice(("Make", "Let us have", "Style"))
-    return f"{verb} the{said} colour of all {part} on the page {colour}.", f"{selector} {{ {name}: {colour} }}"
+    return f"{verb} the{look} colour of all {part} on the page {colour}.", f"{selector} {{ {name}: {colour} }}"
 
 
 TASKS: Mapping[str, Make] = {

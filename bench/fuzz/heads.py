@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
-from bench.gateway.processes import Start
+from bench.gateway.processes import Start, unchanged
 from router.gateway.config.keys import hash_of, new_key
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
@@ -26,7 +26,7 @@ _ALLOWED = (501, 505)
 _HEALTHY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
-def fuzz_heads(numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start) -> Result:
+def fuzz_heads(numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = unchanged) -> Result:
     """Send the heads of these numbers to a gateway whose key none of them has.
 
     `started` may say how else the gateway is to be started.

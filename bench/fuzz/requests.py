@@ -16,7 +16,7 @@ from typing import Any
 import httptools
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
-from bench.gateway.processes import Start
+from bench.gateway.processes import Start, unchanged
 from tests.faults.gateways import KEY, fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream, fault_upstream
@@ -103,9 +103,7 @@ class _Client:
             self._open = None
 
 
-def fuzz_requests(
-    numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start
-) -> Result:
+def fuzz_requests(numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = unchanged) -> Result:
     """Send the requests of these numbers; the result has the problems.
 
     `started` may say how else the gateway is to be started.

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.fuzz.findings import SEED, Finding, Result, run_all
-from bench.gateway.processes import Start
+from bench.gateway.processes import Start, unchanged
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.fuzz.judge import INTERNALS
@@ -35,9 +35,7 @@ _PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/completi
 _OWN_ERROR, _REPORTED = 500, b"reported an error"
 
 
-def fuzz_streams(
-    numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = lambda start: start
-) -> Result:
+def fuzz_streams(numbers: list[int], seed: int = SEED, started: Callable[[Start], Start] = unchanged) -> Result:
     """Ask for the answers of these numbers, on all surfaces, whole and as streams.
 
     `started` may say how else the gateway is to be started.

@@ -110,6 +110,11 @@ class Start(msgspec.Struct, frozen=True):
     launch: Callable[[Start, dict[str, str], BinaryIO], Process] | None = None
 
 
+def unchanged(start: Start) -> Start:
+    """The start as it is, for callers that take a function which may change how a server is started."""
+    return start
+
+
 def launched(start: Start, environment: dict[str, str], output: BinaryIO, prefix: tuple[str, ...] = ()) -> Process:
     """Start the process with exactly this environment, its output in this file; it may not be ready for long.
 

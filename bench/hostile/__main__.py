@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bench.gateway.contender import Peer
-from bench.gateway.processes import Start, StartError
+from bench.gateway.processes import Start, StartError, unchanged
 from bench.hostile import gateways
 from bench.hostile.attack import Attack
 from bench.hostile.attacks import ATTACKS
@@ -34,7 +34,7 @@ def attack_gateway(
     sides: Sides,
     peer: Peer | None = None,
     folder: Path = DEFAULT_FOLDER,
-    started: Callable[[Start], Start] = lambda start: start,
+    started: Callable[[Start], Start] = unchanged,
 ) -> Result:
     """One attack on this gateway, or on a peer that is installed in `folder`. Raises StartError.
 

@@ -185,7 +185,7 @@ class _Texts:
 
 
 def _human_text(body: bytes | None) -> str:
-    """What the user of a recorded request said last; empty where it is not recorded."""
+    """The newest text of the user in a recorded request; empty where it is not recorded."""
     if body is None:
         return ""
     from router.formats.json import json_or_none
@@ -194,8 +194,8 @@ def _human_text(body: bytes | None) -> str:
     messages = document.get("messages") if isinstance(document, dict) else None
     if not isinstance(messages, list):
         return str(document.get("input") or document.get("prompt") or "") if isinstance(document, dict) else ""
-    said = [each.get("content") for each in messages if isinstance(each, dict) and each.get("role") == "user"]
-    return _text_of(said[-1]) if said else ""
+    texts = [each.get("content") for each in messages if isinstance(each, dict) and each.get("role") == "user"]
+    return _text_of(texts[-1]) if texts else ""
 
 
 def _text_of(content: object) -> str:

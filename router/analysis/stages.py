@@ -38,7 +38,7 @@ from router.types import CallOutcome, Candidate, Outcome
 LEAST_JUDGED = 30
 """Judged answers of a stage, and of single cards, from which on judgements decide and not forecasts."""
 LEAST_REQUESTS = 20
-"""Requests below which nothing is said."""
+"""Requests below which there is no verdict."""
 _Z95 = 1.96
 
 Verdict = Literal["pays", "does not pay", "unclear", "too few"]

@@ -325,9 +325,9 @@ class Gateway:
 
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
-        is_stranger = record.outcome.status == 401 and not record.outcome.attempts
+        is_unauthenticated = record.outcome.status == 401 and not record.outcome.attempts
         # These are read every few seconds, and say nothing about the use of models.
-        is_kept = not is_stranger and record.surface not in _NOT_KEPT
+        is_kept = not is_unauthenticated and record.surface not in _NOT_KEPT
         if self.journal is None or not self.reloader.current.config.records.enabled or not is_kept:
             return None
         # Addresses are kept as long as the operator keeps the log, not with the records.
@@ -364,8 +364,7 @@ class Gateway:
     async def _share_metrics(self) -> None:
         while True:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
-            # Also on a file system of this machine that may be slow.
-            await asyncio.to_thread(self.metrics.share)
+            await self.metrics.share()
 
 
 def _taken(backend: Backend, limit: int) -> list[Feedback]:

@@ -60,7 +60,7 @@ class Change(Struct, frozen=True):
     """Since judgement number `since` the answers are worse or better, which was certain enough at number `at`.
 
     `expected` is the mean of what was forecast for the judgements between, recalibrated by those before, and `value`
-    the mean of what they said. `evidence` is the logarithm of the likelihood ratio.
+    the mean of their values. `evidence` is the logarithm of the likelihood ratio.
     """
 
     direction: Direction

@@ -61,7 +61,7 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
     """The answers of a card are worse or better since `since_s` (estimated), which was certain enough at `raised_s`.
 
     `kind` is the kind of prompt, empty for all. The `judged` answers between were expected to be right with the mean
-    probability `expected`, by the forecasts and what earlier judgements said of them, and `value` is what they got.
+    probability `expected`, by the forecasts corrected by earlier judgements, and `value` is what they got.
     `key` is the key without whose judgements it is not certain, None where it is. `ended_s` is when the answers were
     found to be as before.
     """

@@ -53,7 +53,7 @@ def canary_problem(card: Card, cards: Mapping[str, Card]) -> str | None:
         return f'"{of.id}" is an effort; name the card {of.effort_of}, whose efforts are on trial with it'
     reasons = {
         f"is never chosen itself (lineage.state: {of.lineage.state if of.lineage else None})": of.is_untried,
-        # Whoever may not know of that card would read its name in what is said of this one.
+        # Else the description of this card would show the name of that one to keys for which it does not exist.
         f"exists for the key {of.tenant} only (tenant); state `tenant: {of.tenant}` here, too": (
             of.tenant not in (None, card.tenant)
         ),

@@ -290,9 +290,9 @@ def _print_record(record: Record, given: Sequence[Feedback]) -> None:
 
 
 def _shadow_lines(shadow: ShadowRecord) -> list[tuple[str, str]]:
-    said = {True: "the same final answer", False: "another final answer", None: "final answers cannot be compared"}
+    results = {True: "the same final answer", False: "another final answer", None: "final answers cannot be compared"}
     lines = [("shadow", f"of {shadow.of}, which {shadow.first.card} answered (policy {shadow.policy})")]
-    return lines if shadow.second is None else [*lines, ("compared", said[shadow.same])]
+    return lines if shadow.second is None else [*lines, ("compared", results[shadow.same])]
 
 
 def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:

@@ -99,7 +99,7 @@ class Members:
         return has_one and server_of(first) == server_of(second)
 
     def may_ask(self, more: int = 1) -> bool:
-        """Whether the cap of calls allows this many more, and no answer has said that the request is at fault."""
+        """Whether the cap of calls allows this many more, and no answer has refused the request as invalid."""
         return not self._refusals and len(self.ledger.calls) + more <= self.limits.calls
 
     def prior(self, card: str) -> float:

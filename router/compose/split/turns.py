@@ -73,13 +73,13 @@ def turns(text: str) -> Marked | None:
     if len(heads) < 2:
         return None
     ends = [*(head.start() for head in heads[1:]), len(text)]
-    said = [(head, *_said(text, head.end(), end)) for head, end in zip(heads, ends, strict=True)]
+    parts = [(head, *_words_of(text, head.end(), end)) for head, end in zip(heads, ends, strict=True)]
     users = [
         (number, head, start, end)
-        for number, (head, start, end) in enumerate(said)
+        for number, (head, start, end) in enumerate(parts)
         if (head["role"] or head["alone"]).lower() in _OF_USER
     ]
-    group = _last_group(said, text)
+    group = _last_group(parts, text)
     if len(group) < 2:
         return None
     first = next(place for place, (number, *_) in enumerate(users) if number == group[0])
@@ -90,22 +90,22 @@ def turns(text: str) -> Marked | None:
         tuple(head.start() for _, head, _, _ in users),
         first,
         explicit=True,
-        end=said[-1][2],
+        end=parts[-1][2],
         certain=is_chat,
     )
 
 
-def _said(text: str, start: int, end: int) -> tuple[int, int]:
+def _words_of(text: str, start: int, end: int) -> tuple[int, int]:
     """Where the words of a turn stand, without the token that ends it."""
     found = _TURN_END.search(text, start, end)
     return start, end if found is None else found.start()
 
 
-def _last_group(said: Sequence[tuple[re.Match[str], int, int]], text: str) -> list[int]:
+def _last_group(parts: Sequence[tuple[re.Match[str], int, int]], text: str) -> list[int]:
     """The numbers of the turns of the user since the newest answer that says something."""
-    roles = [(head["role"] or head["alone"]).lower() for head, *_ in said]
+    roles = [(head["role"] or head["alone"]).lower() for head, *_ in parts]
     group: list[int] = []
-    for number, (role, (_, start, end)) in enumerate(zip(roles, said, strict=True)):
+    for number, (role, (_, start, end)) in enumerate(zip(roles, parts, strict=True)):
         if role in _OF_USER:
             group.append(number)
         elif role != "system" and text[start:end].strip():

@@ -14,6 +14,11 @@ from router.errors import BusyError
 
 T = TypeVar("T")
 
+_CARD_IS_FULL = "the limit of concurrent calls for this card is reached (`shares.card` of gateway.yaml); try again soon"
+_KEY_IS_FULL = (
+    "the limit of concurrent calls of one key for this card is reached (`shares.key` of gateway.yaml); try again soon"
+)
+
 
 class Turn(Struct, frozen=True):
     """Who wants to run a request: the id of a key and that of a card, each empty where it is the only one.
@@ -48,7 +53,9 @@ class Running:
             self.turn = self._admission.left_card(self.turn)
 
     def begin_call(self, card: str) -> Callable[[], None]:
-        """Count a call at a card until the result is called. Raises BusyError where the card has its whole share."""
+        """Count a call at a card until the result is called. Raises BusyError at the limit of the card, or of
+        the key at it.
+        """
         return self._admission.begun_call(self.turn.key, card) if self._counts_cards else _nothing
 
 
@@ -110,9 +117,9 @@ class Admission:
         most = self.max_running * shares.card
         running = self._of_card.get(card, 0)
         if shares.card < 1 and running >= max(int(most), 1):
-            raise BusyError(f"{running} calls of one card are in progress, its share", RETRY_AFTER_S)
+            raise BusyError(_CARD_IS_FULL, RETRY_AFTER_S)
         if key and shares.key < 1 and self._of_both.get((key, card), 0) >= max(int(most * shares.key), 1):
-            raise BusyError("this key has its share of the calls of one card in progress", RETRY_AFTER_S)
+            raise BusyError(_KEY_IS_FULL, RETRY_AFTER_S)
         self._count_at_card(key, card, 1)
         is_open = True
 

@@ -13,6 +13,9 @@ from msgspec import Meta, Struct
 
 from router.formats.quantities import Seconds
 
+# So many budgets are kept before those that have nothing to remember are forgotten.
+_MOST_KEPT = 1024
+
 Standing = Literal["works", "failing", "untried", "unknown"]
 """What is known of a deployment: its last call succeeded, or failed; there was none; or the first ones are running."""
 
@@ -59,6 +62,7 @@ class RetryBudget:
     def __init__(self, limits: RetryLimits) -> None:
         self.limits = limits
         self._of_key: dict[str, _KeyBudget] = {}
+        self._most = _MOST_KEPT
 
     def first(self, key: str) -> Paid:
         """A permit for the first call for a request of `key`, to be entered at once."""
@@ -84,8 +88,15 @@ class RetryBudget:
     def _of(self, key: str) -> _KeyBudget:
         budget = self._of_key.get(key)
         if budget is None or budget.window_s != self.limits.window_s:
+            if len(self._of_key) >= self._most:
+                self._forget_unused()
             budget = self._of_key[key] = _KeyBudget(self.limits.window_s)
         return budget
+
+    def _forget_unused(self) -> None:
+        self._of_key = {key: budget for key, budget in self._of_key.items() if budget.is_used}
+        # Where most are in use, the next look comes only after twice as many.
+        self._most = max(_MOST_KEPT, 2 * len(self._of_key))
 
 
 class _KeyBudget:
@@ -96,6 +107,12 @@ class _KeyBudget:
         self._requests: collections.deque[float] = collections.deque()
         self._failed: collections.deque[float] = collections.deque()
         self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a call runs or waits, or the window has any."""
+        self._forget(time.monotonic())
+        return bool(self.running or self._waiting or self._requests or self._failed)
 
     def count_request(self) -> None:
         """Count a request, which allows some more failures."""

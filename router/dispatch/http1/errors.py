@@ -24,7 +24,7 @@ class ConnectTimeoutError(TimeoutError):
 class BrokenError(ConnectionError):
     """A connection ended before its answer did. `is_unanswered`: not one byte of an answer had arrived.
 
-    `is_unprocessed`: the server has said that it did not begin with the request, so that any may be sent again.
+    `is_unprocessed`: the server has stated that it did not process the request, so that any request may be sent again.
     """
 
     def __init__(self, problem: str, *, is_unanswered: bool = False, is_unprocessed: bool = False) -> None:

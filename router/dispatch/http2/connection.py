@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
             self.wants_http1 = self._takes_no_more = True
         is_refused = event.error_code == ErrorCodes.REFUSED_STREAM
         if is_refused:
-            # It has less room than it said, or none.
+            # It accepts fewer streams than its settings state, or none.
             self._limit = len(self._streams) - 1
             self._takes_no_more = self._takes_no_more or self._limit < 1
         name = getattr(event.error_code, "name", event.error_code)

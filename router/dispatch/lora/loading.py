@@ -130,15 +130,15 @@ class Loader:
         self.problems.pop((server, name), None)
 
     def start(self, place: Place, name: str, evict: tuple[str, ...]) -> asyncio.Task[AdapterServerError | None]:
-        """The task that loads an adapter for which `Residency.begin` said Load; its result is the error, if any.
+        """The task that loads an adapter for which `Residency.begin` returned Load; its result is the error, if any.
 
         Call it before anything else can run.
         """
         return self._loads.start((place.server, name), lambda: self._load(place, name, evict))
 
     def confirm(self, place: Place, name: str) -> asyncio.Task[AdapterServerError | None] | None:
-        """The task that publishes the use of an adapter for which `Residency.begin` said Ready; its result is `in_use`
-        where that cannot be used now. None where others know of it already.
+        """The task that publishes the use of an adapter for which `Residency.begin` returned Ready; its result is
+        `in_use` where that cannot be used now. None where others know of it already.
         """
         if self.sharing is None or self.sharing.is_published(place.server, name):
             return None

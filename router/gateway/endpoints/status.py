@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -118,7 +117,7 @@ class Status:
         accept, key = request.headers.get("accept", ""), entry.request.key
         hidden = _NOTHING if key is None or key.operator else entry.request.active.keys.hidden(key)
         self._flush()
-        content_type, body = await asyncio.to_thread(self._metrics.exposition, accept, hidden)
+        content_type, body = await self._metrics.exposition(accept, hidden)
         return Response(body, headers={"content-type": content_type})
 
     async def openapi(self, _: Request) -> Response:

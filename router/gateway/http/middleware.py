@@ -78,7 +78,7 @@ class RequestMiddleware:
         target = read_path(scope["raw_path"].decode("latin-1"), self._base_path())
         scope["path"], state["model"] = target.path, target.model
         visitors, origin, timeouts = self._visitors(), headers.get("origin"), self._timeouts()
-        exchange.added = f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n".encode()
+        ids = exchange.added = f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n".encode()
         for pair in visitors.cors_headers(origin):
             exchange.added += b"%b: %b\r\n" % pair
         exchange.limit(timeouts.send_s, exchange.connection.loop.time() + timeouts.total_s)
@@ -91,7 +91,8 @@ class RequestMiddleware:
             await _error_reply(scope, error)(scope, receive, send)
             return
         if visitors.origins and origin is not None and _is_preflight(scope):
-            exchange.added = b""
+            # Its own headers take the place of those of CORS.
+            exchange.added = ids
             await _preflight_reply(scope, visitors, origin)(scope, receive, send)
             return
         app = self._posts.get(target.path) if scope["method"] == "POST" else None

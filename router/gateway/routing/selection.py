@@ -41,7 +41,7 @@ from router.gateway.http.surfaces import Surface
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.plan_names import named_plan, unknown_model
-from router.gateway.routing.refusals import refused_by, unsupported
+from router.gateway.routing.refusals import UnavailableCards, refused_by
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.gateway.routing.trials.canaries import Canaries
 from router.gateway.routing.trials.experiments import Experiments, in_arm
@@ -49,7 +49,7 @@ from router.gateway.routing.trials.explorer import Eligibility, Explorer
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer, Reservation
 from router.trials import ExperimentChoice
-from router.types import Api, ComposedPlan, Plan, SinglePlan, known
+from router.types import ComposedPlan, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
 from router.wire.reading.identity import Identity, identity_of
 
@@ -133,7 +133,7 @@ class Selector:
     ) -> None:
         self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
         self._memories, self._explorer, self._experiments = memories, explorer, experiments
-        self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
+        self._reasons = UnavailableCards()
 
     @property
     def callable_cards(self) -> int:
@@ -327,21 +327,15 @@ class Selector:
     def _unavailable_to(
         self, request: GatewayRequest, cooling_down: Mapping[str, str], *, native: bool
     ) -> Mapping[str, str]:
-        """Why cards cannot answer such a request now. The same mapping object as long as nothing changes."""
-        api, key, active = request.surface.api, request.key, request.active
-        place = api, native, request.key_id
-        basis = active, self._availability.unavailable, cooling_down
-        cached = self._unavailable.get(place)
-        if cached is not None and cached[0][0] is basis[0] and cached[0][1] is basis[1] and cached[0][2] == basis[2]:
-            return cached[1]
-        reasons = {**cooling_down, **self._availability.unavailable}
-        for card in active.router.catalog:
-            if problem := unsupported(card, api, native=native):
-                reasons[card.id] = problem
-        if key is not None:
-            reasons |= active.keys.denied(key)
-        self._unavailable[place] = basis, reasons
-        return reasons
+        """Why cards cannot answer such a request now."""
+        return self._reasons.of(
+            request.active,
+            request.key,
+            request.surface.api,
+            self._availability.unavailable,
+            cooling_down,
+            native=native,
+        )
 
 
 def _asked(request: GatewayRequest, name: str) -> str:

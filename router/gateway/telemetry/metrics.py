@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ _MAX_TOKENS, _MAX_USD, _MAX_MS = 10**9, 1e6, 1e9
 
 
 _Value = TypeVar("_Value")
+_Polled = Sequence[tuple[str, float]]
 
 
 class AdapterCounts(Struct, frozen=True):
@@ -130,7 +132,8 @@ class Metrics:
     """Counts records, and exposes the counts together with `callbacks`, by their names in POLLED_METRICS.
 
     Each of several workers creates its own with the same `folder`, used by nothing else, and calls `share` about once a
-    second: any of them then exposes the sums of all. What a killed worker counted since its last `share` is lost.
+    second: any of them then exposes the sums of all. What a killed worker counted since its last `share` is lost. The
+    callbacks are called on the event loop, since most read what only that may use; a thread does the rest.
     """
 
     def __init__(self, callbacks: Mapping[str, Callable[[], float]] | None = None, folder: Path | None = None) -> None:
@@ -227,24 +230,37 @@ class Metrics:
         # Replaced, since another thread may read it.
         self._gauges = gauges
 
-    def share(self) -> None:
+    async def share(self) -> None:
         """Write a snapshot for the other workers. Without a folder, do nothing."""
         if self._shared is not None:
-            self._shared.write(self._snapshot())
+            # The file system may be slow, even one of this machine.
+            await asyncio.to_thread(self._write_snapshot, self._shared, self._polled())
 
-    def exposition(self, accept: str = "", hidden: Collection[str] = ()) -> tuple[str, bytes]:
+    async def exposition(self, accept: str = "", hidden: Collection[str] = ()) -> tuple[str, bytes]:
         """The content type and the text, in OpenMetrics if the Accept header asks for it. What has the label of a
-        `hidden` card is left out. Thread-safe.
+        `hidden` card is left out.
         """
+        return await asyncio.to_thread(self._exposed, self._polled(), accept, hidden)
+
+    def _polled(self) -> _Polled:
+        return [(name, callback()) for name, callback in self._callbacks.items()]
+
+    def _write_snapshot(self, shared: SharedFolder, polled: _Polled) -> MetricsSnapshot:
+        snapshot = self._snapshot(polled)
+        shared.write(snapshot)
+        return snapshot
+
+    def _exposed(self, polled: _Polled, accept: str, hidden: Collection[str]) -> tuple[str, bytes]:
         # Imported at the first scrape, in a thread of its own: it takes a fiftieth of a start.
         from router.gateway.telemetry.exposition import exposed
 
-        snapshot = self._snapshot()
-        if self._shared is not None:
+        if self._shared is None:
+            snapshot = self._snapshot(polled)
+        else:
             # Write first: otherwise the next worker to be scraped exposes smaller sums, which look like a restart.
-            self._shared.write(snapshot)
+            own = self._write_snapshot(self._shared, polled)
             merges = {name: metric.merge for name, metric in POLLED_METRICS.items()}
-            snapshot = merge_snapshots([snapshot, *self._shared.others()], merges)
+            snapshot = merge_snapshots([own, *self._shared.others()], merges)
         shown = without_cards(snapshot, hidden) if hidden else snapshot
         return exposed(shown, POLLED_METRICS, accept, of_process=self._shared is None)
 
@@ -260,8 +276,7 @@ class Metrics:
         if outcome.cost_usd is not None and 0 < outcome.cost_usd < _MAX_USD:
             self._cost((card, key), outcome.cost_usd)
 
-    def _snapshot(self) -> MetricsSnapshot:
-        polled = ((name, callback()) for name, callback in self._callbacks.items())
+    def _snapshot(self, polled: _Polled) -> MetricsSnapshot:
         return take_snapshot(self._counters, self._histograms, polled, self._gauges)
 
 

@@ -92,7 +92,7 @@ def page(report: Report) -> str:
 
 
 def _opening(report: Report) -> str:
-    said = "".join(f"<p>{_prose(sentence)}</p>" for sentence in sentences(report))
+    summary_text = "".join(f"<p>{_prose(sentence)}</p>" for sentence in sentences(report))
     how = (
         ""
         if report.bottom_line is None
@@ -103,7 +103,7 @@ def _opening(report: Report) -> str:
         f"model (always the same one) {report.best_single} ({report.best_single_quality:.4f}), oracle (the best model "
         f"of each prompt, which nobody knows) {report.oracle_quality:.4f}."
     )
-    summary = f'<section class="summary" aria-label="summary">{said}</section>{how}' if said else ""
+    summary = f'<section class="summary" aria-label="summary">{summary_text}</section>{how}' if summary_text else ""
     return f"{summary}{_paragraph(facts)}"
 
 

@@ -42,7 +42,7 @@ def _cost(report: Report, line: BottomLine) -> str:
     against = f"{line.routed_quality:.3f} instead of {line.single_quality:.3f}"
     if line.routed_usd_per_1000 is None or line.single_usd_per_1000 is None:
         reason = report.costs or "there are no costs"
-        return f"{start} has a quality of {against} of {always}; in dollars, nothing can be said ({reason})."
+        return f"{start} has a quality of {against} of {always}; the costs cannot be compared ({reason})."
     routed, single = line.routed_usd_per_1000, line.single_usd_per_1000
     dollars = f"{show_dollars(routed)} instead of {show_dollars(single)} per 1,000 requests"
     if routed > single * _ALMOST_ONE:

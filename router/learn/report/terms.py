@@ -108,9 +108,9 @@ LEFT_OUT = (
     "answers."
 )
 NOVELTY = (
-    "Is a prompt that is unlike the training noticed? AUROC: the chance that an unknown prompt counts as stranger"
-    " than a known one; 0.5 is chance, 1 always. FPR@95: the share of unknown prompts that pass as known where 95"
-    " % of the known ones pass; lower is better."
+    "Is a prompt that is unlike the training noticed? AUROC: the chance that an unknown prompt gets a higher "
+    "novelty than a known one; 0.5 is chance, 1 always. FPR@95: the share of unknown prompts that pass as known where "
+    "95 % of the known ones pass; lower is better."
 )
 
 

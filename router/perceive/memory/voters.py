@@ -79,7 +79,7 @@ def pace_of_forgetting(recent: Doubles, slot: int) -> Doubles:
     """How much of a half-life a vote in `slot` makes each slot forget `(estimates, SLOTS)`, by the weights of `recent`
     votes: its own votes fully, those of others less where it has more recent votes than all others together.
 
-    Otherwise one tenant that goes on voting would make what all others have said be forgotten.
+    Otherwise the votes of one tenant that goes on voting would replace those of all others.
     """
     own = recent[:, slot]
     pace = np.repeat(np.minimum((recent.sum(axis=1) - own) / np.maximum(own, _TINY), 1.0)[:, None], SLOTS, axis=1)

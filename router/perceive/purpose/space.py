@@ -125,8 +125,8 @@ class PurposeSpace:
 
     def _topics_of(self, texts: Sequence[str]) -> Doubles:
         """The topics `(texts, embedded)` of texts, as those of `points_of`."""
-        said = [topic_texts((text,))[-1] for text in texts]
-        embeddings = self._encoder.encode(said)[:, : self.embedded]
+        topics = [topic_texts((text,))[-1] for text in texts]
+        embeddings = self._encoder.encode(topics)[:, : self.embedded]
         return unit_rows(embeddings - self._parameters.center).astype(np.float64)
 
     def known(self, cards: Sequence[Card], means: Mapping[str, TaskMean] | None = None) -> list[Known]:

@@ -142,9 +142,9 @@ class Journal:
 
     @property
     def waiting_bytes(self) -> int:
-        """The size of the records that are waiting for the database."""
-        with self._lock:
-            return self._waiting_bytes()
+        """The size of the records that are waiting for the database, about; known even while the disk hangs."""
+        # Without the lock, which `append` has until the disk has the record.
+        return self._waiting_bytes()
 
     def flush(self) -> None:
         """Move all waiting records to the database now. Raises OSError or FileError."""

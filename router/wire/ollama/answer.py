@@ -46,10 +46,10 @@ def answer_to_load(body: Mapping[str, Any]) -> bytes | None:
     if not isinstance(model, str) or any(body.get(field) for field in ("messages", "prompt", "images", "system")):
         return None
     is_chat = "messages" in body
-    said = {"message": {"role": "assistant", "content": ""}} if is_chat else {"response": ""}
+    empty = {"message": {"role": "assistant", "content": ""}} if is_chat else {"response": ""}
     reason = "unload" if body.get("keep_alive") in (0, "0", "0s") else "load"
     head = {"model": model, "created_at": _moment(0)}
-    return json_bytes({**head, **said, "done": True, "done_reason": reason}) + b"\n"
+    return json_bytes({**head, **empty, "done": True, "done_reason": reason}) + b"\n"
 
 
 def error(_status: int, message: str, _kind: str, _code: str | None, _param: str | None) -> bytes:

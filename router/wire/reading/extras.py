@@ -78,23 +78,27 @@ def extras_in(body: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted(asked)
 
 
-def without_tiers(body: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body without a dearer service, and the names of the fields that were left out."""
+def without_tiers(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The body without a dearer service, and the names of the fields that were left out. Where there are none, the body
+    itself.
+    """
     left_out = tuple(name for name, cheap in _TIERS.items() if name in body and not _is_one_of(body[name], cheap))
+    if not left_out:
+        return body, ()
     return {name: value for name, value in body.items() if name not in left_out}, left_out
 
 
-def without_tools(body: Mapping[str, Any], extras: Collection[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def without_tools(body: Mapping[str, Any], extras: Collection[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The body without built-in tools of these extras where other tools remain and none is required: agents always
-    offer some. Otherwise the body as it is.
+    offer some. Otherwise the body itself.
     """
     tools = body.get("tools")
     if not isinstance(tools, list) or body.get("tool_choice") not in (None, "auto", {"type": "auto"}):
-        return dict(body), ()
+        return body, ()
     denied = set(extras)
     kept = [tool for tool in tools if not denied.intersection(extras_in({"tools": [tool]}))]
     if not kept or len(kept) == len(tools):
-        return dict(body), ()
+        return body, ()
     return {**body, "tools": kept}, ("tools",)
 
 

@@ -31,10 +31,10 @@ def _joined_lines(raw: bytes) -> dict[str, Any]:
         value = json_or_none(line)
         if not isinstance(value, Mapping):
             continue
-        said = value.get("message")
+        piece = value.get("message")
         _continue(whole, {name: field for name, field in value.items() if name != "message"})
-        if isinstance(said, Mapping):
-            _continue(message, said)
+        if isinstance(piece, Mapping):
+            _continue(message, piece)
     return {**whole, "message": message} if message else whole
 
 

@@ -123,8 +123,8 @@ def _prompt(usage: Mapping[str, Any], counts: Mapping[str, _Count], earlier: Usa
     if words or (prompt and any(steps[0] in usage and _states(usage, steps) for steps in _CACHE_INSIDE)):
         is_stated = True
     else:
-        # Nothing is said about the cache, so what earlier events said holds. Anthropic's words for a prompt that is
-        # stated again leave it out.
+        # This event does not state the use of the cache, so that of earlier events holds: Anthropic leaves it out where
+        # it states the prompt again.
         is_stated, words = prompt > 0, set(_CACHE_BESIDE)
         cached, written = earlier.cached_input_tokens, earlier.cache_write_tokens
         written_1h = earlier.cache_write_1h_tokens

@@ -142,7 +142,7 @@ def test_a_plan_counts_at_the_cards_that_it_calls_and_not_at_its_first() -> None
                 running.leave_card()
                 ends.append(running.begin_call("slow"))
             # The slow card has its share, the first one has room.
-            with pytest.raises(BusyError):
+            with pytest.raises(BusyError, match=r"the limit of concurrent calls for this card .*`shares\.card`"):
                 running.begin_call("slow")
             slow = await filled(admission, Turn(card="slow"), stack)
             first = await filled(admission, Turn(card="first"), stack)
@@ -170,6 +170,8 @@ def test_a_key_has_only_a_part_of_what_a_card_may_have_of_calls_of_plans() -> No
                 while True:
                     running[begun % 8].begin_call("slow")
                     begun += 1
+            with pytest.raises(BusyError, match=r"of one key for this card .*`shares\.key`"):
+                running[0].begin_call("slow")
             running[-1].begin_call("slow")
         return begun
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
+import pytest
+
+from router.dispatch.bounds import retry_budget
 from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits, Standing
 from router.formats.quantities import Seconds
 
@@ -113,3 +117,24 @@ def test_a_call_that_is_cancelled_counts_as_failed() -> None:
         return await repeated(budget, works=True)
 
     assert asyncio.run(main()) is False
+
+
+def test_keys_that_ask_no_more_are_forgotten_after_the_window_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(retry_budget, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    async def main() -> tuple[int, list[bool]]:
+        nonlocal now_s
+        budget = RetryBudget(RetryLimits(share=0.0, least=1, window_s=Seconds(10)))
+        for number in range(1000):
+            await requests(budget, 1, f"past-{number}")
+        now_s = 20.0
+        spent = [await repeated(budget, works=False, key="now")]
+        for number in range(100):
+            await requests(budget, 1, f"new-{number}")
+        spent.append(await repeated(budget, works=False, key="now"))
+        return len(budget._of_key), spent
+
+    assert asyncio.run(main()) == (101, [True, False])

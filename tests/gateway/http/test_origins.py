@@ -73,6 +73,11 @@ def test_an_allowed_page_may_ask_before_its_request_without_a_key(keyed_gateway:
     assert "access-control-allow-credentials" not in response.headers
 
 
+@pytest.mark.parametrize("origin", [ALLOWED[0], REFUSED[0]])
+def test_a_preflight_request_gets_its_id_back_like_any_other(keyed_gateway: httpx.Client, origin: str) -> None:
+    assert preflight(keyed_gateway, origin, **{"x-request-id": "abc"}).headers["x-request-id"] == "abc"
+
+
 @pytest.mark.parametrize("origin", ALLOWED)
 def test_an_allowed_page_may_read_answers_and_errors(
     keyed_gateway: httpx.Client, open_gateway: httpx.Client, origin: str

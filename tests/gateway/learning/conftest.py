@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from router.decide.policy import Policies, Policy
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.config.reload import ActiveConfig
+from router.gateway.telemetry.metrics import Metrics
 from router.loading import load_predictor
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
@@ -40,3 +42,8 @@ def active_with(
 
 
 NOWHERE = Path("/dev/null")
+
+
+def exposed(metrics: Metrics) -> str:
+    """What `/metrics` would answer."""
+    return asyncio.run(metrics.exposition())[1].decode()

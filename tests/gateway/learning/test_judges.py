@@ -37,7 +37,7 @@ from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
 from router.types import Outcome
 from router.wire.chat.request import ChatRequest
-from tests.gateway.learning.conftest import NOWHERE, active_with
+from tests.gateway.learning.conftest import NOWHERE, active_with, exposed
 from tests.gateway.servers import make_card, served, wait_for
 
 _HOSTILE = (
@@ -117,7 +117,7 @@ class _Client:
 
     def has(self, result: str, times: int = 1) -> bool:
         line = f'pulvinar_judge_answers_total{{card="judge",result="{result}"}} {times}.0'
-        return wait_for(lambda: line in self.gateway.metrics.exposition()[1].decode(), 10.0)
+        return wait_for(lambda: line in exposed(self.gateway.metrics), 10.0)
 
     def tally(self) -> Tally:
         return asyncio.run(_tally(self.folder))
@@ -170,8 +170,8 @@ def test_an_answer_is_judged_and_the_verdict_learned_and_stored_with_its_propens
         id_ = client.ask()
         assert client.has("judged")
         learned = 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0'
-        assert wait_for(lambda: learned in client.gateway.metrics.exposition()[1].decode(), 10.0)
-        text = client.gateway.metrics.exposition()[1].decode()
+        assert wait_for(lambda: learned in exposed(client.gateway.metrics), 10.0)
+        text = exposed(client.gateway.metrics)
         (memory,) = client.gateway.memories.known().values()
         with client.gateway.backend.feedback() as feedback:  # type: ignore[union-attr]
             assert feedback.take_waiting(10) == []
@@ -233,7 +233,7 @@ def test_a_gateway_that_ends_learns_what_the_last_requests_have_shown(
         assert wait_for(lambda: bool(models.asked), 10.0)
         # When the server ends, the judge is still writing.
         threading.Timer(0.3, models.may_answer.set).start()
-    text = client.gateway.metrics.exposition()[1].decode()
+    text = exposed(client.gateway.metrics)
     assert 'pulvinar_judgements_total{kind="judge",result="learned"} 1.0' in text
 
 
@@ -335,4 +335,4 @@ def test_refusals_and_answers_that_miss_their_schema_say_something_without_any_g
         client.ask("Second.", response_format=schema)
         client.ask("Third.")
         learned = 'pulvinar_judgements_total{kind="implicit",result="learned"} 2.0'
-        assert wait_for(lambda: learned in client.gateway.metrics.exposition()[1].decode(), 10.0)
+        assert wait_for(lambda: learned in exposed(client.gateway.metrics), 10.0)

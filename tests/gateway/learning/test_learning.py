@@ -25,7 +25,7 @@ from router.store.backend import FolderBackend
 from router.store.records.journal import Journal, open_records
 from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
-from tests.gateway.learning.conftest import NOWHERE, active_with
+from tests.gateway.learning.conftest import NOWHERE, active_with, exposed
 from tests.gateway.servers import Upstream, served, wait_for
 
 _PROMPT = "Prove that the square root of two is irrational, and name every lemma that you use."
@@ -137,7 +137,7 @@ def test_an_answer_that_a_key_judges_by_two_sources_counts_once(
             client._post("/v1/feedback", "ann", {"id": id_, "value": 0, "source": source})
         assert client.has_learned(1)
         counts = client.gateway.metrics
-        assert wait_for(lambda: 'kind="client",result="doubled"} 2.0' in counts.exposition()[1].decode(), 5.0)
+        assert wait_for(lambda: 'kind="client",result="doubled"} 2.0' in exposed(counts), 5.0)
         assert client.votes() == 1
 
 
@@ -180,4 +180,4 @@ def test_a_key_whose_requests_fail_a_grader_changes_nothing_for_others(
 
 
 def _metrics(client: _Served) -> str:
-    return client.gateway.metrics.exposition()[1].decode()
+    return exposed(client.gateway.metrics)

@@ -17,6 +17,11 @@ from router.formats.quantities import Dollars
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.gateway.config.reload import ActiveConfig
+from router.gateway.http.surfaces import CHAT
+from router.gateway.routing.permissions import permitted
+from router.gateway.routing.selection import GatewayRequest
+from router.store.records.snapshots import catalogue_snapshot
 from tests.gateway.servers import COMPLETION, make_card, make_gateway, make_router, served
 
 USAGE = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
@@ -257,3 +262,14 @@ def test_a_dry_run_shows_only_the_cards_of_the_key(client: httpx.Client) -> None
     assert "dear" in post(client, "ann", "/route", body).text
     hidden = post(client, "cheap-only", "/route", {**body, "model": "auto[family=secret]"})
     assert (hidden.status_code, "dear" in hidden.text) == (403, False)
+
+
+@pytest.mark.parametrize("allow", [(), ("service_tier",)], ids=["a key without service_tier", "a key with it"])
+def test_a_request_of_which_nothing_is_left_out_is_not_copied(allow: tuple[Any, ...]) -> None:
+    router = make_router(make_card("a", "http://127.0.0.1:1"))
+    active = ActiveConfig(router, catalogue_snapshot(router.catalog, {}), GatewayConfig(), Keys(), 1, "fixed", 0.0)
+    body = {"model": "auto", "service_tier": "auto", "messages": [{"role": "user", "content": "hi"}]}
+    request = GatewayRequest(CHAT, active, Key(id="ann", hash="a", allow=allow), {}, body)
+    passed, left_out = permitted(request)
+    assert passed is request
+    assert left_out == ()

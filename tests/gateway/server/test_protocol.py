@@ -7,6 +7,8 @@ import contextlib
 import json
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,11 +76,14 @@ class Echo:
 
 @contextlib.contextmanager
 def echoing(
-    app: Echo | None = None, is_trusted: Callable[[str], bool] = lambda _: False, **limits: Any
+    app: Echo | None = None,
+    is_trusted: Callable[[str], bool] = lambda _: False,
+    max_unread: int = 256 * KIB,
+    **limits: Any,
 ) -> Iterator[tuple[int, Connections]]:
     """The port of a server with these limits."""
     chosen = ConnectionLimits(**limits)
-    connections = Connections(lambda: chosen, max_unread=256 * KIB, is_trusted=is_trusted)
+    connections = Connections(lambda: chosen, max_unread=max_unread, is_trusted=is_trusted)
     with served(app or Echo(), connections) as url:
         port = urlsplit(url).port
         assert port is not None
@@ -236,6 +241,42 @@ def test_after_a_refusal_a_short_body_leaves_the_connection_open() -> None:
         assert status(read_all(connection)) == 200
 
 
+def test_a_response_that_ends_the_connection_is_received_although_the_client_is_still_sending() -> None:
+    with echoing(max_unread=8 * KIB * KIB) as (port, _):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/refuse", data=b"b" * 3 * KIB * KIB)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for _ in range(10):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                direct.open(request, timeout=10)
+            with refused.value as answer:
+                assert answer.code == 401
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\n" + CLOSE], ids=["HTTP/1.0", "close"])
+def test_a_body_that_arrives_after_the_last_response_does_not_reset_the_connection(start: bytes) -> None:
+    piece = b"b" * 100_000
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"POST /refuse " + start + HOST + b"content-length: 200000\r\n\r\n" + piece)
+        assert status(read_all(connection)) == 401
+        connection.sendall(piece[:50_000])
+        connection.sendall(piece[50_000:])
+
+
+def test_after_the_last_response_a_body_is_read_up_to_a_limit_only() -> None:
+    with echoing() as (port, _), connect(port) as connection:
+        connection.sendall(b"POST /refuse HTTP/1.0\r\n" + HOST + b"content-length: 1000000000\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"b" * 50_000_000)
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\n" + CLOSE], ids=["HTTP/1.0", "close"])
+def test_the_last_response_to_a_whole_request_closes_the_connection_at_once(start: bytes) -> None:
+    with echoing() as (port, connections), connect(port) as connection:
+        connection.sendall(b"GET /echo " + start + HOST + b"\r\n")
+        assert status(read_all(connection)) == 200
+        assert wait_for(lambda: connections.count == 0)
+
+
 def test_a_client_that_closes_its_side_gets_its_response() -> None:
     with echoing() as (port, _):
         for path in (b"/echo", b"/slow"):
@@ -345,8 +386,8 @@ def test_a_kept_connection_outlasts_those_that_never_sent_a_request() -> None:
 
 @pytest.mark.parametrize("limit", ["total", "per_address"])
 def test_where_all_connections_are_in_use_others_get_503_and_health_checks_an_answer(limit: str) -> None:
-    app = Echo()
-    with echoing(app, **{limit: 2}) as (port, connections), contextlib.ExitStack() as stack:
+    limits: dict[str, Any] = {limit: 2}
+    with echoing(**limits) as (port, connections), contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(connect(port)).sendall(
                 b"POST /echo HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\nab"

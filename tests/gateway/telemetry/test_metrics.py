@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from router.gateway.telemetry.metrics import POLLED_METRICS, AdapterCounts, Metr
 from router.gateway.telemetry.specs import COUNTERS, GAUGES, HISTOGRAMS
 from router.store.records.record import Record, ShadowRecord, Side
 from router.types import Attempt, Outcome, Usage
+from tests.gateway.servers import gateway_server
 from tests.gateway.telemetry.records import a_record, records
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "operations.md"
@@ -24,7 +27,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def samples(metrics: Metrics) -> Samples:
-    families = read_text(metrics.exposition()[1].decode())
+    families = read_text(asyncio.run(metrics.exposition())[1].decode())
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families
@@ -141,6 +144,20 @@ def test_polled_metrics_are_read_at_exposition() -> None:
     assert sample_of(metrics, "pulvinar_records_dropped_total") == 4
 
 
+def _on_the_event_loop() -> float:
+    """Raises RuntimeError elsewhere."""
+    return asyncio.get_running_loop().is_running()
+
+
+def test_polled_metrics_are_read_on_the_event_loop_which_changes_what_they_read(tmp_path: Path) -> None:
+    with gateway_server(polled={"connections": _on_the_event_loop}) as url:
+        response = httpx.get(f"{url}/metrics", trust_env=False)
+    assert response.status_code == 200
+    assert "pulvinar_connections_open 1.0" in response.text
+    asyncio.run(Metrics({"connections": _on_the_event_loop}, tmp_path).share())
+    assert list(tmp_path.glob("*.snapshot"))
+
+
 def test_an_unknown_polled_metric_is_rejected() -> None:
     with pytest.raises(ValueError, match='did you mean "in_flight"'):
         Metrics({"in_fligth": lambda: 0.0})
@@ -167,7 +184,7 @@ PROMETHEUS = (
 
 
 def test_prometheus_gets_openmetrics() -> None:
-    content_type, text = after(a_record()).exposition(PROMETHEUS)
+    content_type, text = asyncio.run(after(a_record()).exposition(PROMETHEUS))
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     families = {family.name: family.type for family in read_openmetrics(text.decode())}
     assert families["pulvinar_requests"] == "counter"
@@ -176,7 +193,7 @@ def test_prometheus_gets_openmetrics() -> None:
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html", "text/plain", "application/openmetrics-text;version=0.0.1"])
 def test_without_openmetrics_in_accept_the_format_is_plain_text(accept: str) -> None:
-    content_type, text = after(a_record()).exposition(accept)
+    content_type, text = asyncio.run(after(a_record()).exposition(accept))
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert list(read_text(text.decode()))
 
@@ -185,7 +202,7 @@ def _count_in_a_worker(folder: Path, requests: int, in_flight: float) -> None:
     metrics = Metrics({"in_flight": lambda: in_flight, "callable": lambda: in_flight}, folder)
     for _ in range(requests):
         metrics.sink(a_record())
-    metrics.share()
+    asyncio.run(metrics.share())
 
 
 @pytest.fixture
@@ -225,7 +242,7 @@ def test_sums_never_decrease_from_one_worker_to_the_next(tmp_path: Path) -> None
 
 def test_a_single_worker_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    after(a_record()).share()
+    asyncio.run(after(a_record()).share())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,7 +279,7 @@ def test_of_what_several_workers_see_of_a_server_the_greatest_counts(tmp_path: P
     first, second = Metrics(folder=tmp_path), Metrics(folder=tmp_path)
     first.note_adapters([AdapterCounts("base#1", 8, 3, 40, 9, 6, 2, 1, 4.5)])
     second.note_adapters([AdapterCounts("base#1", 8, 5, 10, 1, 0, 0, 0, 0.5)])
-    first.share()
-    second.share()
+    asyncio.run(first.share())
+    asyncio.run(second.share())
     assert sample_of(first, "pulvinar_adapters_resident", server="base#1") == 5
     assert sample_of(first, "pulvinar_adapter_hits_total", server="base#1") == 50

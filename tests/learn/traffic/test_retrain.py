@@ -100,7 +100,7 @@ def test_training_again_begins_with_what_was_learned_before(
 ) -> None:
     assert retrained.predictor is not None
     again = router_of(retrained.predictor)
-    # The calculator alone gets worse; of the poet, nothing else is said.
+    # The calculator alone gets worse; of the poet, the report states nothing else.
     found = judged(retrained.predictor, planted_set, lambda card, _: 0.2 if card == "poet" else 0.5)
     second = retrain(found, again)
     assert second.predictor is not None

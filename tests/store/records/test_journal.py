@@ -6,8 +6,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -68,6 +70,26 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened = Journal.open(tmp_path)
     yield opened
     opened.close()
+
+
+def test_the_size_of_what_waits_is_known_while_the_disk_hangs(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, is_writing, may_write = Segment.append, threading.Event(), threading.Event()
+
+    def hang(segment: Segment, line: bytes) -> None:
+        is_writing.set()
+        assert may_write.wait(10)
+        append(segment, line)
+
+    monkeypatch.setattr(Segment, "append", hang)
+    with ThreadPoolExecutor() as threads:
+        threads.submit(journal.append, record("one"))
+        assert is_writing.wait(10)
+        try:
+            assert threads.submit(lambda: journal.waiting_bytes).result(2) == 0
+        finally:
+            may_write.set()
 
 
 def test_flush_moves_appended_records_to_the_database(journal: Journal) -> None:

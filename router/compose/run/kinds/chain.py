@@ -61,8 +61,8 @@ def stage_call(call: Call, stage: Stage) -> Call | None:
         at = newest_of_user(messages)
         if at is None:
             return None
-        said = messages[at].get("content")
-        content = [{"type": "text", "text": said}] if isinstance(said, str) else _list(said)
+        text = messages[at].get("content")
+        content = [{"type": "text", "text": text}] if isinstance(text, str) else _list(text)
     else:
         content = [
             part for each in messages for part in _list(each.get("content")) if modality_of(part) == stage.consumes
@@ -123,10 +123,10 @@ def _title(stage: Stage) -> str:
 
 
 def _with_part(message: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
-    said = message.get("content")
-    if isinstance(said, str):
-        return {**message, "content": said + part["text"]}
-    return {**message, "content": [*_list(said), part]}
+    content = message.get("content")
+    if isinstance(content, str):
+        return {**message, "content": content + part["text"]}
+    return {**message, "content": [*_list(content), part]}
 
 
 def _list(value: Any) -> list[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ _ERRORS: Mapping[int, str] = {
     403: "Forbidden: a cross-origin request without API keys, or the upstream rejected the request.",
     404: "Unknown model, card or policy, or one that the key may not use.",
     408: "The body took too long to arrive.",
-    409: "The same was said differently before.",
+    409: "Conflicts with feedback stored earlier.",
     413: "The body is too large.",
     415: "The body has a content coding other than gzip, deflate, zstd and br.",
     429: "Rate limited, by the key's limits or by every upstream; `retry-after` gives the delay.",

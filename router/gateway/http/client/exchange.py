@@ -67,7 +67,7 @@ class Line(Protocol):
         """The exchange whose response is being written, or was last."""
 
     def on_response_complete(self) -> None:
-        """The response has been written."""
+        """The response has been written. Without the exchange's `keep_alive` the connection ends."""
 
 
 class Exchange:
@@ -324,8 +324,6 @@ class Exchange:
         if is_last:
             self.is_complete, self._body = True, b""
             self._wake()
-            if not self.keep_alive:
-                self._transport.close()
             self._line.on_response_complete()
 
     def _flush(self) -> None:

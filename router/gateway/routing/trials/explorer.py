@@ -113,7 +113,7 @@ class Explorer:
         return await decide(msgspec.structs.replace(draw, refused=True)), None
 
     def _give_back(self, policy: Policy, draw: Draw | None) -> None:
-        """Nothing was explored, although the number may have said so."""
+        """Return the allowance that `draw` took, since no card was explored."""
         rule = policy.exploration
         if rule is not None and draw is not None and draw.number is not None and draw.number < rule.share:
             allowance = self._allowances[policy.id]

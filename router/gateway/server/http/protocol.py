@@ -60,8 +60,9 @@ class HttpProtocol(RequestReader):
         # Whether the client has not taken the whole last response yet.
         self._has_rest = False
         self._unread = 0
-        # `_is_ending`: the last response has been written.
+        # `_is_ending`: the last response has been written, and so much more of what the client sends is taken.
         self._is_ending = self._is_half_closed = False
+        self._most_unread = 0
 
     @property
     def has_waiting(self) -> bool:
@@ -241,8 +242,12 @@ class HttpProtocol(RequestReader):
         return self._shared.common_head
 
     def on_response_complete(self) -> None:
-        """Begin the next request, or wait for it."""
+        """Begin the next request, or wait for it, or end the connection."""
         if self.transport.is_closing():
+            return
+        exchange = self.running
+        if exchange is not None and not exchange.keep_alive:
+            self._end_behind(exchange)
             return
         if self.pipeline:
             self._begin(*self.pipeline.pop())
@@ -266,6 +271,17 @@ class HttpProtocol(RequestReader):
             self._wait(now_s)
             if self._has_rest:
                 self.loop.call_at(self.deadline, self._end_rest)
+
+    def _end_behind(self, exchange: Exchange) -> None:
+        """End the connection behind its last response. Requests that wait for this response get none."""
+        if exchange is self.newest and not exchange.more_body:
+            self.transport.close()
+            return
+        self.pipeline.clear()
+        self.flow.held.clear()
+        self.flow.resume_reading()
+        # As much of the rest is taken as on a connection that stays open.
+        self._end(_UNREAD_S, self._shared.max_unread_bytes)
 
     def _wait(self, now_s: float) -> None:
         """Wait for the next request; a response that has not left yet is not cut off for the sake of others."""
@@ -312,13 +328,15 @@ class HttpProtocol(RequestReader):
         self.transport.write(response_to(refusal, self.url, self.headers))
         self._end()
 
-    def _end(self) -> None:
-        """Send what is written, then the end of the connection, and give the client the time to read it."""
+    def _end(self, linger_s: float = _LINGER_S, most_unread: int = _LINGER_BYTES) -> None:
+        """Send what is written, then the end of the connection, and give the client the time to read it: `linger_s`,
+        within which up to `most_unread` bytes of what it sends are taken.
+        """
         if self._is_ending or self.transport.is_closing():
             return
         self.is_deaf = self._is_ending = True
-        self._unread = 0
-        self.deadline = self.loop.time() + _LINGER_S
+        self._unread, self._most_unread = 0, most_unread
+        self.deadline = self.loop.time() + linger_s
         self._has_rest = False
         self._shared.ending(self, self.loop.time())
         if self.transport.can_write_eof():
@@ -327,7 +345,7 @@ class HttpProtocol(RequestReader):
     def _skip(self, size: int) -> None:
         """Data that nobody reads: some is taken, because the client may read the response only after sending it."""
         self._unread += size
-        if self._unread > _LINGER_BYTES and not self.transport.is_closing():
+        if self._unread > self._most_unread and not self.transport.is_closing():
             self.transport.abort()
 
     def _probe(self) -> None:

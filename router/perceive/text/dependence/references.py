@@ -3,7 +3,7 @@
 | table | what its words do |
 |---|---|
 | `OPENERS` | join a turn to the one before: and, but, also, what about |
-| `POINTERS` | stand for something that was said: it, that one, the same, above |
+| `POINTERS` | stand for earlier text: it, that one, the same, above |
 | `EDITS` | change an answer: shorter, again, instead, rewrite, continue |
 | `ASKS` | those of `EDITS` that as often have an object of their own: translate, explain, show |
 

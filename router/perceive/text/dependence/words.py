@@ -1,4 +1,4 @@
-"""The words of a turn, and what each does: join it to the turn before, point to something that was said, change it.
+"""The words of a turn, and what each does: join it to the turn before, point to earlier text, change it.
 
 `references`, `fillers` and `joined` list the words by language. A word counts as what it is in the language that knows
 most words of the turn: "die" is an article in German and has content in English.
