@@ -14,10 +14,12 @@ from msgspec import Struct
 from router.types import Api
 
 # The largest budgets for thinking, in tokens, where a model has no levels. `router.wire.messages` reads them back as
-# the same levels.
+# low, medium or high.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 60_000}
 # A rough estimate: of one model, the efforts differ by about this much in the tokens that they write.
 _SCALES = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 1.0, "high": 2.0, "xhigh": 2.5, "max": 3.0}
+NO_THINKING = "none"
+"""The effort that turns thinking off."""
 LEAST_BUDGET = 1024
 """The smallest budget for thinking that Anthropic accepts, in tokens."""
 THINKING_FIELDS = ("reasoning_effort", "thinking")
@@ -25,9 +27,12 @@ THINKING_FIELDS = ("reasoning_effort", "thinking")
 BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
 """Models of Anthropic before `output_config.effort`."""
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
-_SWITCHES = ("enable_thinking", "enabled", "thinking")
-_EFFORT_FIELDS = frozenset(("thinking", "reasoning", "output_config", "chat_template_kwargs"))
-"""The objects of a body that may state an effort."""
+SWITCHES = ("enable_thinking", "enabled", "think", "thinking")
+"""The fields, of a body or an object within it, that turn thinking on or off."""
+_EFFORT_WORDS = ("reasoning_effort", "enable_thinking", "think")
+"""The fields of a body that state an effort themselves; `think` is Ollama's."""
+_EFFORT_FIELDS = frozenset((*_EFFORT_WORDS, "thinking", "reasoning", "output_config", "chat_template_kwargs"))
+"""All fields of a body that may state an effort, themselves or within an object."""
 _TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
 
 
@@ -72,10 +77,10 @@ def sets_effort(body: Mapping[str, Any]) -> bool:
     """Whether the body of a request, of any protocol, sets the reasoning effort, a budget for thinking, or turns
     thinking on or off. Anthropic's `adaptive` thinking leaves the effort open.
     """
-    if body.get("reasoning_effort") is not None or body.get("enable_thinking") is not None:
-        return True
     if _EFFORT_FIELDS.isdisjoint(body):
         return False
+    if any(body.get(field) is not None for field in _EFFORT_WORDS):
+        return True
     thinking = body.get("thinking")
     return (
         _states(body.get("reasoning"), ("effort", "max_tokens", "enabled"))
@@ -98,10 +103,11 @@ def thinking_scale(body: Mapping[str, Any]) -> float:
         return 1.0
     thinking, reasoning, template = (body.get(name) for name in ("thinking", "reasoning", "chat_template_kwargs"))
     switches = (body, *(part for part in (thinking, reasoning, template) if isinstance(part, Mapping)))
-    if any(part.get(name) is False for part in switches for name in _SWITCHES) or _is_disabled(thinking):
+    if any(part.get(name) is False for part in switches for name in SWITCHES) or _is_disabled(thinking):
         return 0.0
     stated = (reasoning, body.get("output_config"))
-    words = (body.get("reasoning_effort"), *(part.get("effort") for part in stated if isinstance(part, Mapping)))
+    inner = (part.get("effort") for part in stated if isinstance(part, Mapping))
+    words = (body.get("reasoning_effort"), body.get("think"), *inner)
     if (effort := next((word for word in words if isinstance(word, str)), None)) is not None:
         return _SCALES.get(effort, 1.0)
     budgets = (part.get(name) for part in switches for name in ("budget_tokens", "max_tokens", "thinking_budget"))
@@ -127,6 +133,14 @@ def with_effort(body: Mapping[str, Any], effort: str, api: Api, provider: str, m
     return merged
 
 
+def with_thinking_off(chat_body: Mapping[str, Any], provider: str, model: str) -> Mapping[str, Any]:
+    """A converted chat body whose effort is "none", in the words of the provider; itself at another effort."""
+    if chat_body.get("reasoning_effort") != NO_THINKING:
+        return chat_body
+    others = {field: value for field, value in chat_body.items() if field != "reasoning_effort"}
+    return with_effort(others, NO_THINKING, "chat", provider, model)
+
+
 def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model: str) -> Mapping[str, Any]:
     if api == "messages" or (api == "chat" and provider == "anthropic"):
         return _of_anthropic(body, effort, api, model)
@@ -139,13 +153,13 @@ def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model
     if provider == "dashscope":
         budget = _BUDGETS.get(effort)
         return {"enable_thinking": False} if budget is None else {"enable_thinking": True, "thinking_budget": budget}
-    if level == "none" and levels.off is not None:
+    if level == NO_THINKING and levels.off is not None:
         return levels.off
     return {levels.holder: {"effort": level}} if levels.holder else {"reasoning_effort": level, **levels.on}
 
 
 def _of_anthropic(body: Mapping[str, Any], effort: str, api: Api, model: str) -> Mapping[str, Any]:
-    if effort == "none":
+    if effort == NO_THINKING:
         return _THINKING_OFF
     if BUDGET_MODEL.search(model):
         return _budget(body, effort)

@@ -26,7 +26,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
         ({"options": None, "keep_alive": "5m", "truncate": True}, {}),
         ({"think": True}, {"reasoning_effort": "medium"}),
         ({"think": "high"}, {"reasoning_effort": "high"}),
-        ({"think": False}, {}),
+        ({"think": False}, {"reasoning_effort": "none"}),
         ({"format": "json"}, {"response_format": {"type": "json_object"}}),
         ({"format": ""}, {}),
         ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),

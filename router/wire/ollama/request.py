@@ -7,6 +7,7 @@ from typing import Any
 
 from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
+from router.wire.effort import NO_THINKING
 from router.wire.fields import entries, fields_of, non_empty_text, reject, text_of
 
 # Chat's fields for `options`. Those that are not here say how a server runs a model, which is not for clients.
@@ -88,9 +89,11 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
         if limit > 0:
             chat["max_tokens"] = limit
     think = body.get("think")
-    if think is True or think in _EFFORTS:
-        chat["reasoning_effort"] = "medium" if think is True else think
-    elif think not in (None, False):
+    if isinstance(think, bool):
+        chat["reasoning_effort"] = "medium" if think else NO_THINKING
+    elif think in _EFFORTS:
+        chat["reasoning_effort"] = think
+    elif think is not None:
         reject("think", f"must be true, false or one of {', '.join(_EFFORTS)}")
     if body.get("format"):
         chat["response_format"] = _format(body["format"])
