@@ -24,7 +24,10 @@ LEAST_BUDGET = 1024
 """The smallest budget for thinking that Anthropic accepts, in tokens."""
 THINKING_FIELDS = ("reasoning_effort", "thinking")
 """The fields of a chat body that turn on the thinking of Anthropic's models."""
-BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
+BUDGET_MODEL = re.compile(
+    r"claude-(?:3[-.]|4-(?:opus|sonnet)|(?:sonnet|haiku)-4[-.]5"
+    r"|(?:opus|sonnet)-4(?:[-.][01])?(?:[-@]20\d{6})?(?:-v\d.*)?$)"
+)
 """Models of Anthropic before `output_config.effort`."""
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
 SWITCHES = ("enable_thinking", "enabled", "think", "thinking")

@@ -64,15 +64,15 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(BUDGET_MODEL, {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Has levels too, which litellm converts to a budget.
-    Model(re.compile(r"claude-opus-4-5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),
+    Model(re.compile(r"claude-opus-4[-.]5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Either of the two may be set, not both.
     Model(
-        re.compile(r"claude-(?:opus-4-[1-9]|(?:sonnet|haiku)-4-[5-9]|\w+-[5-9])"),
+        re.compile(r"claude-(?:opus-4[-.][1-9]|(?:sonnet|haiku)-4[-.][5-9]|[a-z]+-[5-9])(?!\d)"),
         {"exclusive": (("temperature", "top_p"),)},
         _LITELLM_CLAUDE,
     ),
     Model(
-        re.compile(r"claude-(?:opus-4-[7-9]|\w+-[5-9])(?!\d)"),
+        re.compile(r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])(?!\d)"),
         {"only": {"temperature": (1,), "top_p": (1,)}, "rejects": frozenset({"top_k"})},
         _LITELLM_CLAUDE,
     ),
