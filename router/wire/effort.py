@@ -6,7 +6,7 @@ docs/serving.md has the same table. Sources: the providers' API references, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -188,24 +188,37 @@ def _excludes_thinking(body: Mapping[str, Any]) -> bool:
     """
     choice, messages = body.get("tool_choice"), body.get("messages")
     kind = choice.get("type") if isinstance(choice, Mapping) else choice
-    turns = [turn for turn in messages if isinstance(turn, Mapping)] if isinstance(messages, list) else []
-    answer = next((turn for turn in reversed(turns) if turn.get("role") == "assistant"), None)
+    turns = messages if isinstance(messages, list) else []
+    answer = _last_answer(turns)
     return (
         body.get("temperature") not in (None, 1)
         or body.get("top_k") is not None
         or body.get("top_p") is not None
         or kind not in (None, "auto", "none")
-        or (answer is not None and (answer is turns[-1] or _calls_tools_unthinkingly(answer)))
+        or (answer is not None and answer is turns[-1])
+        or calls_tools_unthinking(turns)
     )
 
 
-def _calls_tools_unthinkingly(answer: Mapping[str, Any]) -> bool:
+def calls_tools_unthinking(messages: Sequence[Any]) -> bool:
+    """Whether the running loop of tool calls, in Anthropic's or chat's messages, has begun without thinking: the
+    assistant's last turn calls tools and does not begin with thinking. Anthropic then rejects thinking, also where the
+    user says more beside the results.
+    """
+    answer = _last_answer(messages)
+    if answer is None:
+        return False
     content = answer.get("content")
-    kinds = (
-        {block.get("type") for block in content if isinstance(block, Mapping)} if isinstance(content, list) else set()
-    )
-    calls_tools = "tool_use" in kinds or bool(answer.get("tool_calls"))
-    return calls_tools and not kinds & {"thinking", "redacted_thinking"} and not answer.get("thinking_blocks")
+    blocks = content if isinstance(content, list) else ()
+    kinds = [block.get("type") for block in blocks if isinstance(block, Mapping)]
+    thinks_first = bool(answer.get("thinking_blocks")) or kinds[:1] in (["thinking"], ["redacted_thinking"])
+    return ("tool_use" in kinds or bool(answer.get("tool_calls"))) and not thinks_first
+
+
+def _last_answer(messages: Sequence[Any]) -> Mapping[str, Any] | None:
+    """The assistant's last turn."""
+    turns = (turn for turn in reversed(messages) if isinstance(turn, Mapping))
+    return next((turn for turn in turns if turn.get("role") == "assistant"), None)
 
 
 def _states(value: Any, fields: tuple[str, ...]) -> bool:

@@ -7,7 +7,15 @@ from typing import Any
 
 from router.wire.dialect.fields import leave_out
 from router.wire.dialect.rules import Dialect
-from router.wire.effort import LEAST_BUDGET, NO_THINKING, SWITCHES, THINKING_FIELDS, budget_for, thinking_scale
+from router.wire.effort import (
+    LEAST_BUDGET,
+    NO_THINKING,
+    SWITCHES,
+    THINKING_FIELDS,
+    budget_for,
+    calls_tools_unthinking,
+    thinking_scale,
+)
 from router.wire.reasoning import CALL_FIELDS, LIST_FIELDS, STATE, TEXT_FIELDS, State, is_sealed
 
 Message = Mapping[str, Any]
@@ -50,16 +58,6 @@ def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -
         fitted |= dialect.thinking_off
     if dialect.signs_thinking:
         _fit_signed_thinking(fitted, dialect, changed)
-
-
-def running_loop(messages: Sequence[Any]) -> int:
-    """The position after the user's last message: there the loop of tool calls begins that is still running."""
-    users = (
-        position
-        for position in range(len(messages) - 1, -1, -1)
-        if isinstance(messages[position], dict) and messages[position].get("role") == "user"
-    )
-    return next(users, -1) + 1
 
 
 def _in_loops(messages: Sequence[Any]) -> list[bool]:
@@ -215,10 +213,7 @@ def _forces_tool(fitted: Mapping[str, Any]) -> bool:
 
 def _may_think(fitted: Mapping[str, Any], most: int | None) -> bool:
     """Whether the least budget fits below the output limit, and the running loop has not begun without thinking."""
-    messages = fitted["messages"]
-    loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, dict)]
-    answers = [turn for turn in loop if turn.get("role") == "assistant" and turn.get("tool_calls")]
-    return (most is None or most >= LEAST_BUDGET) and (not answers or bool(answers[-1].get("thinking_blocks")))
+    return (most is None or most >= LEAST_BUDGET) and not calls_tools_unthinking(fitted["messages"])
 
 
 def _without_thinking(message: Any) -> Any:
