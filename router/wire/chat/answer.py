@@ -126,6 +126,12 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
+def logprobs_of(choice: Chunk) -> list[Mapping[str, Any]]:
+    """The log probabilities of a choice's tokens; empty without any."""
+    logprobs = choice.get("logprobs")
+    return objects(logprobs.get("content")) if isinstance(logprobs, dict) else []
+
+
 def _parts(content: Any) -> Iterator[Delta]:
     # Mistral's reasoning models send `content` as a list of parts.
     if not isinstance(content, list):
