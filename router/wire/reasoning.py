@@ -96,7 +96,7 @@ class StateReader:
                 break
         for field in LIST_FIELDS:
             for entry in _objects(message.get(field)):
-                _add_piece(self._lists.setdefault(field, []), entry)
+                add_piece(self._lists.setdefault(field, []), entry)
         for position, call in enumerate(_objects(message.get("tool_calls"))):
             index = call.get("index", position)
             if isinstance(call.get("id"), str) and call["id"]:
@@ -122,7 +122,7 @@ class StateReader:
         return sealed({"by": self._maker, **state}) if state else ""
 
 
-def _add_piece(entries: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+def add_piece(entries: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
     """Append an entry, or add it to the last where it continues that."""
     piece = {name: value for name, value in piece.items() if value is not None and (value or name not in _LAST)}
     last = entries[-1] if entries else None

@@ -104,6 +104,17 @@ def deltas(message: Any) -> Iterator[Delta]:
         yield _call({"index": 0, "function": message["function_call"]})
 
 
+def index_of_call(id_: str | None, name: str | None, known: Mapping[int, tuple[Any, Any]], newest: int) -> int:
+    """The index of a tool call's delta without one: that of its id, else the newest, unless a name starts another call.
+
+    `known`: the id and name of each call so far, by its index.
+    """
+    free = max(known, default=-1) + 1
+    if id_:
+        return next((index for index, (known_id, _) in known.items() if known_id == id_), free)
+    return free if name and newest in known and known[newest][1] else newest
+
+
 def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     """Why this choice finished, or None where it has not. Raises UpstreamError where it failed."""
     try:
