@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
+import msgspec
 from msgspec import Struct
 
 from router.errors import UpstreamError
@@ -18,6 +19,8 @@ from router.wire.chat.finish import reason_of
 # `state`: what the server must get back (`router.wire.reasoning`); its sealed text is the delta's name.
 Kind = Literal["thinking", "text", "refusal", "tool", "state"]
 Chunk = Mapping[str, Any]
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""The key of a call's arguments that are not JSON, from Anthropic's documentation."""
 
 
 class Delta(NamedTuple):
@@ -130,6 +133,15 @@ def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     if sequence is None:
         sequence = choice.get("matched_stop")
     return Finish(reason.meaning, sequence if isinstance(sequence, str) and reason.meaning == "stop" else None)
+
+
+def arguments_in(text: str) -> dict[str, Any]:
+    """The arguments of a tool call: empty without any, under one key what is not a JSON object."""
+    try:
+        read = msgspec.json.decode(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, dict) else {INVALID_ARGUMENTS: text}
 
 
 def objects(value: Any) -> list[Mapping[str, Any]]:

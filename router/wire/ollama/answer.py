@@ -6,11 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from router.formats.json import encodable, json_bytes
 from router.types import Usage
-from router.wire.chat.answer import Chunk, Finish, Kind, finish_of, identity, logprobs_of
+from router.wire.chat.answer import Chunk, Finish, Kind, arguments_in, finish_of, identity, logprobs_of
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.reasoning import StateReader
@@ -134,15 +132,7 @@ def _logprobs(choice: Chunk) -> dict[str, Any]:
 
 
 def _call(block: Block) -> dict[str, Any]:
-    return {"id": block.id, "function": {"name": block.name, "arguments": _arguments(block.text)}}
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        read = msgspec.json.decode(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        read = None
-    return read if isinstance(read, dict) else {"INVALID_JSON": text}
+    return {"id": block.id, "function": {"name": block.name, "arguments": arguments_in(block.text)}}
 
 
 def _end(finish: Finish, usage: Usage | None) -> dict[str, Any]:

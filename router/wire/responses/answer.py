@@ -265,8 +265,3 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
-
-
-def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
-    """See `Conversion.error`."""
-    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})
