@@ -18,7 +18,7 @@ from router.errors import UpstreamError
 from router.types import Api
 from router.wire import CONVERSIONS, wants_stream_usage, without_foreign_thinking, without_sealed_reasoning
 from router.wire.dialect import Dialect, adapt
-from router.wire.effort import sets_effort, with_effort
+from router.wire.effort import sets_effort, with_effort, with_thinking_off
 from router.wire.messages.history import as_anthropic_accepts
 from router.wire.reading.stored import without_encrypted_reasoning
 
@@ -126,7 +126,8 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
     chat_body = dict(CONVERSIONS[call.api].to_chat(call.body) if call.chat_body is None else call.chat_body)
     if card.capabilities is not None and "reasoning" not in card.capabilities:
         chat_body.pop("reasoning_effort", None)
-    chat = msgspec.structs.replace(call, api="chat", body=chat_body, decode=True)
+    body = with_thinking_off(chat_body, card.provider, card.model)
+    chat = msgspec.structs.replace(call, api="chat", body=body, decode=True)
     return _in_dialect(_at_effort(card, chat, call.body), card, dialect)
 
 

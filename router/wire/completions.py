@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.errors import UpstreamError
-from router.formats.json import encodable, json_bytes
 from router.wire.chat.answer import Chunk, Finish, choices_of, deltas, finish_of, identity, malformed, objects
-from router.wire.conversion import Conversion
+from router.wire.conversion import Conversion, openai_error
 from router.wire.fields import fields_of, reject
 from router.wire.sse import DONE, data
 
@@ -80,7 +79,7 @@ class CompletionEvents:
 
     def fail(self, message: str, kind: str, code: str | None) -> bytes:
         """See `EventWriter.fail`."""
-        return b"data: " + error(500, message, kind, code, None) + b"\n\n"
+        return b"data: " + openai_error(500, message, kind, code, None) + b"\n\n"
 
     def _convert(self, choice: Mapping[str, Any]) -> bytes | None:
         index = _index(choice)
@@ -90,11 +89,6 @@ class CompletionEvents:
             self._finished.add(index)
         converted, self._offsets[index] = _choice(choice, "delta", finish, offset)
         return data({**self._head, "choices": [converted]}) if converted["text"] or finish else None
-
-
-def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
-    """See `Conversion.error`."""
-    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})
 
 
 def _prompt(prompt: Any) -> str:
@@ -152,4 +146,4 @@ def _token(entry: Mapping[str, Any]) -> str:
     return token if isinstance(token, str) else ""
 
 
-COMPLETIONS = Conversion(to_chat, answer, CompletionEvents, error)
+COMPLETIONS = Conversion(to_chat, answer, CompletionEvents, openai_error)

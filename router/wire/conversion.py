@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from router.formats.json import encodable, json_bytes
 from router.wire.chat.answer import Chunk
 
 Body = Mapping[str, Any]
@@ -52,6 +53,11 @@ class Events(Protocol):
 
     def __call__(self, body: Body, maker: str = ..., /) -> EventWriter:
         """See `Conversion.events`."""
+
+
+def openai_error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
+    """See `Conversion.error`; for OpenAI's own protocols."""
+    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})
 
 
 class Conversion(Struct, frozen=True):

@@ -6,7 +6,7 @@ docs/serving.md has the same table. Sources: the providers' API references, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -14,20 +14,28 @@ from msgspec import Struct
 from router.types import Api
 
 # The largest budgets for thinking, in tokens, where a model has no levels. `router.wire.messages` reads them back as
-# the same levels.
+# low, medium or high.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 60_000}
 # A rough estimate: of one model, the efforts differ by about this much in the tokens that they write.
 _SCALES = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 1.0, "high": 2.0, "xhigh": 2.5, "max": 3.0}
+NO_THINKING = "none"
+"""The effort that turns thinking off."""
 LEAST_BUDGET = 1024
 """The smallest budget for thinking that Anthropic accepts, in tokens."""
 THINKING_FIELDS = ("reasoning_effort", "thinking")
 """The fields of a chat body that turn on the thinking of Anthropic's models."""
-BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
+BUDGET_MODEL = re.compile(
+    r"claude-(?:3[-.]|4-(?:opus|sonnet)|(?:sonnet|haiku)-4[-.]5"
+    r"|(?:opus|sonnet)-4(?:[-.][01])?(?:[-@]20\d{6})?(?:-v\d.*)?$)"
+)
 """Models of Anthropic before `output_config.effort`."""
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
-_SWITCHES = ("enable_thinking", "enabled", "thinking")
-_EFFORT_FIELDS = frozenset(("thinking", "reasoning", "output_config", "chat_template_kwargs"))
-"""The objects of a body that may state an effort."""
+SWITCHES = ("enable_thinking", "enabled", "think", "thinking")
+"""The fields, of a body or an object within it, that turn thinking on or off."""
+_EFFORT_WORDS = ("reasoning_effort", "enable_thinking", "think")
+"""The fields of a body that state an effort themselves; `think` is Ollama's."""
+_EFFORT_FIELDS = frozenset((*_EFFORT_WORDS, "thinking", "reasoning", "output_config", "chat_template_kwargs"))
+"""All fields of a body that may state an effort, themselves or within an object."""
 _TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
 
 
@@ -72,10 +80,10 @@ def sets_effort(body: Mapping[str, Any]) -> bool:
     """Whether the body of a request, of any protocol, sets the reasoning effort, a budget for thinking, or turns
     thinking on or off. Anthropic's `adaptive` thinking leaves the effort open.
     """
-    if body.get("reasoning_effort") is not None or body.get("enable_thinking") is not None:
-        return True
     if _EFFORT_FIELDS.isdisjoint(body):
         return False
+    if any(body.get(field) is not None for field in _EFFORT_WORDS):
+        return True
     thinking = body.get("thinking")
     return (
         _states(body.get("reasoning"), ("effort", "max_tokens", "enabled"))
@@ -98,10 +106,11 @@ def thinking_scale(body: Mapping[str, Any]) -> float:
         return 1.0
     thinking, reasoning, template = (body.get(name) for name in ("thinking", "reasoning", "chat_template_kwargs"))
     switches = (body, *(part for part in (thinking, reasoning, template) if isinstance(part, Mapping)))
-    if any(part.get(name) is False for part in switches for name in _SWITCHES) or _is_disabled(thinking):
+    if any(part.get(name) is False for part in switches for name in SWITCHES) or _is_disabled(thinking):
         return 0.0
     stated = (reasoning, body.get("output_config"))
-    words = (body.get("reasoning_effort"), *(part.get("effort") for part in stated if isinstance(part, Mapping)))
+    inner = (part.get("effort") for part in stated if isinstance(part, Mapping))
+    words = (body.get("reasoning_effort"), body.get("think"), *inner)
     if (effort := next((word for word in words if isinstance(word, str)), None)) is not None:
         return _SCALES.get(effort, 1.0)
     budgets = (part.get(name) for part in switches for name in ("budget_tokens", "max_tokens", "thinking_budget"))
@@ -127,6 +136,14 @@ def with_effort(body: Mapping[str, Any], effort: str, api: Api, provider: str, m
     return merged
 
 
+def with_thinking_off(chat_body: Mapping[str, Any], provider: str, model: str) -> Mapping[str, Any]:
+    """A converted chat body whose effort is "none", in the words of the provider; itself at another effort."""
+    if chat_body.get("reasoning_effort") != NO_THINKING:
+        return chat_body
+    others = {field: value for field, value in chat_body.items() if field != "reasoning_effort"}
+    return with_effort(others, NO_THINKING, "chat", provider, model)
+
+
 def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model: str) -> Mapping[str, Any]:
     if api == "messages" or (api == "chat" and provider == "anthropic"):
         return _of_anthropic(body, effort, api, model)
@@ -139,13 +156,13 @@ def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model
     if provider == "dashscope":
         budget = _BUDGETS.get(effort)
         return {"enable_thinking": False} if budget is None else {"enable_thinking": True, "thinking_budget": budget}
-    if level == "none" and levels.off is not None:
+    if level == NO_THINKING and levels.off is not None:
         return levels.off
     return {levels.holder: {"effort": level}} if levels.holder else {"reasoning_effort": level, **levels.on}
 
 
 def _of_anthropic(body: Mapping[str, Any], effort: str, api: Api, model: str) -> Mapping[str, Any]:
-    if effort == "none":
+    if effort == NO_THINKING:
         return _THINKING_OFF
     if BUDGET_MODEL.search(model):
         return _budget(body, effort)
@@ -171,24 +188,37 @@ def _excludes_thinking(body: Mapping[str, Any]) -> bool:
     """
     choice, messages = body.get("tool_choice"), body.get("messages")
     kind = choice.get("type") if isinstance(choice, Mapping) else choice
-    turns = [turn for turn in messages if isinstance(turn, Mapping)] if isinstance(messages, list) else []
-    answer = next((turn for turn in reversed(turns) if turn.get("role") == "assistant"), None)
+    turns = messages if isinstance(messages, list) else []
+    answer = _last_answer(turns)
     return (
         body.get("temperature") not in (None, 1)
         or body.get("top_k") is not None
         or body.get("top_p") is not None
         or kind not in (None, "auto", "none")
-        or (answer is not None and (answer is turns[-1] or _calls_tools_unthinkingly(answer)))
+        or (answer is not None and answer is turns[-1])
+        or calls_tools_unthinking(turns)
     )
 
 
-def _calls_tools_unthinkingly(answer: Mapping[str, Any]) -> bool:
+def calls_tools_unthinking(messages: Sequence[Any]) -> bool:
+    """Whether the running loop of tool calls, in Anthropic's or chat's messages, has begun without thinking: the
+    assistant's last turn calls tools and does not begin with thinking. Anthropic then rejects thinking, also where the
+    user says more beside the results.
+    """
+    answer = _last_answer(messages)
+    if answer is None:
+        return False
     content = answer.get("content")
-    kinds = (
-        {block.get("type") for block in content if isinstance(block, Mapping)} if isinstance(content, list) else set()
-    )
-    calls_tools = "tool_use" in kinds or bool(answer.get("tool_calls"))
-    return calls_tools and not kinds & {"thinking", "redacted_thinking"} and not answer.get("thinking_blocks")
+    blocks = content if isinstance(content, list) else ()
+    kinds = [block.get("type") for block in blocks if isinstance(block, Mapping)]
+    thinks_first = bool(answer.get("thinking_blocks")) or kinds[:1] in (["thinking"], ["redacted_thinking"])
+    return ("tool_use" in kinds or bool(answer.get("tool_calls"))) and not thinks_first
+
+
+def _last_answer(messages: Sequence[Any]) -> Mapping[str, Any] | None:
+    """The assistant's last turn."""
+    turns = (turn for turn in reversed(messages) if isinstance(turn, Mapping))
+    return next((turn for turn in turns if turn.get("role") == "assistant"), None)
 
 
 def _states(value: Any, fields: tuple[str, ...]) -> bool:

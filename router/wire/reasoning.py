@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from router.formats.json import json_bytes
+from router.wire.chat.answer import objects
 
 State = dict[str, Any]
 """What a server gave with a turn, and who made it.
@@ -95,9 +96,9 @@ class StateReader:
                 self._text.append(text)
                 break
         for field in LIST_FIELDS:
-            for entry in _objects(message.get(field)):
-                _add_piece(self._lists.setdefault(field, []), entry)
-        for position, call in enumerate(_objects(message.get("tool_calls"))):
+            for entry in objects(message.get(field)):
+                add_piece(self._lists.setdefault(field, []), entry)
+        for position, call in enumerate(objects(message.get("tool_calls"))):
             index = call.get("index", position)
             if isinstance(call.get("id"), str) and call["id"]:
                 self._ids[str(index)] = call["id"]
@@ -122,7 +123,7 @@ class StateReader:
         return sealed({"by": self._maker, **state}) if state else ""
 
 
-def _add_piece(entries: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+def add_piece(entries: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
     """Append an entry, or add it to the last where it continues that."""
     piece = {name: value for name, value in piece.items() if value is not None and (value or name not in _LAST)}
     last = entries[-1] if entries else None
@@ -140,11 +141,7 @@ def _add_piece(entries: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
 def _is_valid(state: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(state.get(name, ""), str) for name in ("by", "field", "text"))
-        and all(len(_objects(state.get(name, []))) == len(state.get(name, [])) for name in LIST_FIELDS)
+        and all(len(objects(state.get(name, []))) == len(state.get(name, [])) for name in LIST_FIELDS)
         and isinstance(state.get("calls", {}), dict)
         and all(isinstance(extra, dict) for extra in state.get("calls", {}).values())
     )
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

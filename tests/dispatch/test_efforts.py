@@ -27,6 +27,7 @@ BODIES: Mapping[Api, Mapping[str, Any]] = {
     "messages": MESSAGES,
     "responses": {"input": "hi"},
     "completions": {"prompt": "hi"},
+    "ollama_chat": CHAT,
 }
 ANTHROPIC = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hello"}]}
 ANTHROPIC |= {"id": "m1", "model": "m", "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2}}
@@ -209,7 +210,7 @@ def test_the_card_itself_is_called_at_the_providers_default(upstream: Recorder) 
         ("chat", {"chat_template_kwargs": {"thinking": True}}, {"chat_template_kwargs": {"thinking": True}}),
         ("messages", {"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
         ("messages", {"thinking": {"type": "enabled", "budget_tokens": 9000}}, {"reasoning_effort": "medium"}),
-        ("messages", {"thinking": {"type": "disabled"}}, {}),
+        ("messages", {"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}),
         ("responses", {"reasoning": {"effort": "high"}}, {"reasoning_effort": "high"}),
     ],
 )
@@ -217,6 +218,68 @@ def test_the_clients_own_effort_takes_precedence(
     upstream: Recorder, api: Api, fields: dict[str, Any], received: dict[str, Any]
 ) -> None:
     assert sent(upstream, candidate(upstream, "low"), api, **fields) == received
+
+
+OFF: Mapping[Api, dict[str, Any]] = {
+    "messages": {"thinking": {"type": "disabled"}},
+    "ollama_chat": {"think": False},
+    "responses": {"reasoning": {"effort": "none"}},
+}
+
+
+@pytest.mark.parametrize(("api", "off"), [*OFF.items()])
+@pytest.mark.parametrize(
+    ("provider", "model", "fields"),
+    [
+        ("openrouter", "q", {"reasoning": {"effort": "none"}}),
+        ("deepseek", "deepseek-chat", {"thinking": {"type": "disabled"}}),
+        ("dashscope", "qwen3-32b", {"enable_thinking": False}),
+        ("vllm", "qwen3-32b", TEMPLATE_OFF),
+        ("openai", "gpt-5.1", {"reasoning_effort": "none"}),
+    ],
+)
+@pytest.mark.parametrize("effort", [None, "high"])
+def test_thinking_that_the_client_turns_off_is_off_in_the_words_of_every_server(
+    upstream: Recorder,
+    api: Api,
+    off: dict[str, Any],
+    provider: str,
+    model: str,
+    fields: dict[str, Any],
+    effort: str | None,
+) -> None:
+    card = candidate(upstream, effort, provider, model=model, apis=("chat",))
+    assert sent(upstream, card, api, **off) == fields
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "fields"),
+    [
+        ("openai", "gpt-5-mini", {"reasoning_effort": "minimal"}),
+        ("openai", "gpt-5-codex", {}),
+        ("openai", "gpt-5-chat-latest", {}),
+        ("openai", "o4-mini", {"reasoning_effort": "low"}),
+        ("groq", "openai/gpt-oss-120b", {"reasoning_effort": "low"}),
+        ("vllm", "openai/gpt-oss-120b", {"reasoning_effort": "low"}),
+        ("moonshot", "kimi-k2-thinking", {}),
+        ("moonshot", "kimi-k2.5", {"thinking": {"type": "disabled"}}),
+    ],
+)
+def test_a_model_that_always_thinks_does_so_as_little_as_it_can(
+    upstream: Recorder, provider: str, model: str, fields: dict[str, Any]
+) -> None:
+    card = candidate(upstream, None, provider, model=model, apis=("chat",))
+    assert sent(upstream, card, "messages", **OFF["messages"]) == fields
+
+
+def test_a_card_without_reasoning_receives_nothing_about_it(upstream: Recorder) -> None:
+    card = candidate(upstream, None, apis=("chat",), capabilities=("tools",))
+    assert sent(upstream, card, "messages", **OFF["messages"]) == {}
+
+
+def test_the_clients_level_replaces_the_cards_in_the_words_of_ollama(upstream: Recorder) -> None:
+    card = candidate(upstream, "high", "openrouter", apis=("chat",))
+    assert sent(upstream, card, "ollama_chat", think="low") == {"reasoning_effort": "low"}
 
 
 def test_the_clients_other_fields_are_kept(upstream: Recorder) -> None:
@@ -243,6 +306,7 @@ def test_the_clients_other_fields_are_kept(upstream: Recorder) -> None:
         ("gemini", "gemini-3.8-flash", "max", ("generationConfig", "thinkingConfig", "thinkingLevel"), "high"),
         ("gemini", "gemini-3.5-flash-lite", "none", ("generationConfig", "thinkingConfig", "thinkingLevel"), "minimal"),
         ("gemini", "gemini-2.5-flash", "none", ("generationConfig", "thinkingConfig", "thinkingBudget"), 0),
+        ("gemini", "gemini-2.5-pro", "none", ("generationConfig", "thinkingConfig", "thinkingBudget"), 128),
     ],
 )
 def test_a_provider_that_litellm_calls_receives_the_effort_in_its_own_words(

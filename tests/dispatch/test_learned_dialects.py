@@ -137,3 +137,45 @@ def test_a_model_that_rejected_stream_options_is_asked_for_usage_again_after_a_w
 ) -> None:
     monkeypatch.setattr(relay, "_WITHOUT_USAGE_S", 0.0)
     assert asked_for_usage(strict, "old", "old") == [("old", True), ("old", False)] * 2
+
+
+ALWAYS = "Reasoning is mandatory for this endpoint and cannot be disabled."
+LEVELS = (
+    "Unsupported value: 'reasoning_effort' does not support 'none' with this model. "
+    "Supported values are: 'low' and 'high'."
+)
+LITERAL = """[{'loc': ('body', 'reasoning_effort'), 'msg': "Input should be 'low' or 'high'"}]"""
+
+
+@pytest.mark.parametrize(
+    ("error", "least"),
+    [
+        (ALWAYS, None),
+        (LEVELS, "low"),
+        (LITERAL, "low"),
+        ("Budget 0 is invalid. This model only works in thinking mode.", None),
+        ('invalid reasoning value: "none" (must be "high", "medium", "low")', "low"),
+        ("Unrecognized request argument supplied: reasoning_effort", None),
+        ("`reasoning_effort` is not supported with this model", None),
+    ],
+)
+def test_a_server_that_rejects_thinking_to_be_off_answers_and_is_not_asked_again(error: str, least: str | None) -> None:
+    seen: list[str | None] = []
+
+    async def answer(request: Request) -> Response:
+        seen.append(json.loads(await request.body()).get("reasoning_effort"))
+        if seen[-1] == "none":
+            return Response(json.dumps({"error": {"message": error}}), 400, media_type="application/json")
+        return Response(json.dumps(COMPLETION), media_type="application/json")
+
+    async def main(url: str) -> list[int]:
+        dispatcher, card = Dispatcher(), make_card("a", url)
+        small = Call("messages", {**BODY, "max_tokens": 10, "thinking": {"type": "disabled"}})
+        try:
+            return [(await dispatcher.send(card, small)).status for _ in range(2)]
+        finally:
+            await dispatcher.aclose()
+
+    with served(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
+        assert asyncio.run(main(url)) == [200, 200]
+    assert seen == ["none", least, least]

@@ -23,6 +23,8 @@ from router.wire.messages import MESSAGES
         {"thinking": {"type": "enabled", "budget_tokens": 2000}},
         {"thinking": {"type": "disabled"}},
         {"output_config": {"effort": "low"}},
+        {"think": False},
+        {"think": "low"},
     ],
 )
 def test_a_request_may_state_its_effort_in_the_words_of_any_provider(body: dict[str, Any]) -> None:
@@ -58,6 +60,9 @@ def test_other_fields_state_no_effort(body: dict[str, Any]) -> None:
         ({"reasoning": {"enabled": True}}, 1.0),
         ({"reasoning": {"max_tokens": 60_000}}, 3.0),
         ({"enable_thinking": False}, 0.0),
+        ({"think": False}, 0.0),
+        ({"think": True}, 1.0),
+        ({"think": "low"}, 0.3),
         ({"chat_template_kwargs": {"enable_thinking": False}}, 0.0),
         ({"chat_template_kwargs": {"thinking_budget": 8000}}, 1.0),
         ({"thinking": {"type": "enabled", "budget_tokens": 0}}, 0.0),

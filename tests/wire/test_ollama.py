@@ -22,11 +22,15 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
     [
         ({"options": SAMPLING}, SAMPLING),
         ({"options": {"num_predict": 7}}, {"max_tokens": 7}),
-        ({"options": {"num_predict": -1, "num_ctx": 4096, "num_gpu": 1, "repeat_penalty": 1.1}}, {}),
+        (
+            {"options": {"num_predict": -1, "num_ctx": 4096, "num_gpu": 1, "repeat_penalty": 1.1}},
+            {"repetition_penalty": 1.1},
+        ),
         ({"options": None, "keep_alive": "5m", "truncate": True}, {}),
         ({"think": True}, {"reasoning_effort": "medium"}),
         ({"think": "high"}, {"reasoning_effort": "high"}),
-        ({"think": False}, {}),
+        ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
+        ({"think": False}, {"reasoning_effort": "none"}),
         ({"format": "json"}, {"response_format": {"type": "json_object"}}),
         ({"format": ""}, {}),
         ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
@@ -66,6 +70,30 @@ def test_calls_get_ids_and_results_are_matched_by_name_and_order() -> None:
         ("call_0", "sun"),
         ("call_1", "rain"),
     ]
+
+
+def test_a_result_belongs_to_the_newest_turn_that_calls_its_tool() -> None:
+    calls = [{"function": {"name": "weather", "arguments": {"city": city}}} for city in ("Oslo", "Rome")]
+    messages = [
+        {"role": "assistant", "content": "", "tool_calls": calls[:1]},
+        {"role": "user", "content": "no, Rome"},
+        {"role": "assistant", "content": "", "tool_calls": calls[1:]},
+        {"role": "tool", "tool_name": "weather", "content": "sun"},
+    ]
+
+    assert CHAT.to_chat({"messages": messages})["messages"][-1]["tool_call_id"] == "call_1"
+    with pytest.raises(FieldError, match=r"messages\[4\]"):
+        CHAT.to_chat({"messages": [*messages, messages[-1]]})
+
+
+def test_calls_in_a_message_each_are_all_answered() -> None:
+    calls = [{"function": {"name": name, "arguments": {}}} for name in ("a", "b")]
+    answers = [{"role": "assistant", "content": "", "tool_calls": [call]} for call in calls]
+    results = [{"role": "tool", "tool_name": name, "content": name} for name in ("a", "b")]
+
+    converted = CHAT.to_chat({"messages": [*answers, *results]})["messages"]
+
+    assert [each["tool_call_id"] for each in converted[2:]] == ["call_0", "call_1"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +219,20 @@ def test_a_stream_consists_of_lines_and_calls_are_whole() -> None:
     ]
     assert [line["done"] for line in found] == [False] * 4 + [True]
     assert END.items() <= found[-1].items()
+
+
+@pytest.mark.parametrize(("api", "body"), [("ollama_chat", HELLO), ("ollama_generate", {"prompt": "x"})])
+def test_log_probabilities_stand_beside_their_text(api: Any, body: dict[str, Any]) -> None:
+    token = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105], "top_logprobs": [{"token": "Hi", "logprob": -0.1}]}
+    choice = {"logprobs": {"content": [token]}, "finish_reason": "stop"}
+    whole = {**completion(content="Hi"), "choices": [{**choice, "message": {"role": "assistant", "content": "Hi"}}]}
+    writer = CONVERSIONS[api].events(body)
+    written = writer.feed({"id": "1", "choices": [{**choice, "index": 0, "delta": {"content": "Hi"}}]})
+    line = json.loads(b"".join(written))
+
+    assert CONVERSIONS[api].answer(whole, body)["logprobs"] == [token]
+    assert line["logprobs"] == [token]
+    assert b"logprobs" not in b"".join(writer.end())
 
 
 def test_a_stream_for_a_prompt_consists_of_responses() -> None:

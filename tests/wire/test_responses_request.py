@@ -102,6 +102,55 @@ def test_sequential_calls_are_in_separate_messages() -> None:
     assert messages[0]["content"] is None
 
 
+def message(role: str, text: str) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": text}
+
+
+@pytest.mark.parametrize(
+    ("items", "order"),
+    [
+        (
+            [function_call("c1"), message("developer", "Be brief."), function_call_output("c1")],
+            [("assistant", None, ["c1"]), ("tool", "done", "c1"), ("system", "Be brief.", None)],
+        ),
+        (
+            [function_call("c1"), message("assistant", "So."), function_call_output("c1")],
+            [("assistant", "So.", ["c1"]), ("tool", "done", "c1")],
+        ),
+        (
+            [
+                *(message("assistant", "I look."), function_call("c1")),
+                *(message("assistant", "\n"), function_call("c2")),
+                *(function_call_output("c1"), function_call_output("c2"), message("assistant", "Seen.")),
+            ],
+            [
+                *(("assistant", "I look.\n", ["c1", "c2"]), ("tool", "done", "c1"), ("tool", "done", "c2")),
+                ("assistant", "Seen.", None),
+            ],
+        ),
+        (
+            [
+                *(function_call("c1"), message("user", "And?"), function_call("c2")),
+                *(function_call_output("c2"), function_call_output("c1")),
+            ],
+            [
+                *(("assistant", None, ["c1"]), ("tool", "done", "c1"), ("user", "And?", None)),
+                *(("assistant", None, ["c2"]), ("tool", "done", "c2")),
+            ],
+        ),
+        (
+            # Some servers give the same id in every turn.
+            [function_call("c"), function_call_output("c"), function_call("c"), function_call_output("c")],
+            [("assistant", None, ["c"]), ("tool", "done", "c")] * 2,
+        ),
+    ],
+)
+def test_results_follow_their_calls_whatever_stands_between(items: list[dict[str, Any]], order: list[Any]) -> None:
+    found = conversation(*items)
+    ids = [[call["id"] for call in turn.get("tool_calls", ())] or turn.get("tool_call_id") for turn in found]
+    assert [(turn["role"], turn["content"], id_) for turn, id_ in zip(found, ids, strict=True)] == order
+
+
 def test_reasoning_between_calls_is_left_out() -> None:
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
 

@@ -123,6 +123,35 @@ def test_a_streamed_turn_comes_back_as_a_whole_one(protocol: Any, turn: list[dic
     assert to_chat(protocol, back) == [user, *converted(turn[:1])]
 
 
+@pytest.mark.parametrize("protocol", ["messages", "responses"])
+def test_what_streams_after_a_call_comes_back_with_its_turn(protocol: Any) -> None:
+    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}} for n in (0, 1)]
+    signed = {"type": "reasoning.encrypted", "data": "S", "index": 0}
+    deltas: list[dict[str, Any]] = [
+        {"reasoning": "Hm."},
+        {"tool_calls": [{"index": 0, **calls[0]}]},
+        {"content": "\n"},
+        {"tool_calls": [{"index": 1, **calls[1]}]},
+        {"reasoning_details": [signed]},
+    ]
+    writer = CONVERSIONS[protocol].events(THINKING, MAKER)
+    written = [event for delta in deltas for event in writer.feed(chunk(**delta))]
+    written += writer.feed(chunk("tool_calls"))
+    back = _from_stream(protocol, events(b"".join([*written, *writer.end()])))
+    if protocol == "responses":
+        back["input"] += [{"type": "function_call_output", "call_id": call["id"], "output": "1"} for call in calls]
+    else:
+        results = [{"type": "tool_result", "tool_use_id": call["id"], "content": "1"} for call in calls]
+        back["messages"].append({"role": "user", "content": results})
+
+    turns = as_answered(to_chat(protocol, back))
+
+    reasoning = {"reasoning": "Hm.", "reasoning_details": [signed]}
+    turn = {"role": "assistant", "content": "\n", "tool_calls": calls, **reasoning}
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "1"} for call in calls]
+    assert turns == [{"role": "user", "content": "hi"}, turn, *results]
+
+
 def _from_stream(protocol: str, stream: list[dict[str, Any]]) -> dict[str, Any]:
     """The body that continues after the stream."""
     user = {"role": "user", "content": "hi"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
+import msgspec
 from msgspec import Struct
 
 from router.errors import UpstreamError
@@ -18,6 +19,8 @@ from router.wire.chat.finish import reason_of
 # `state`: what the server must get back (`router.wire.reasoning`); its sealed text is the delta's name.
 Kind = Literal["thinking", "text", "refusal", "tool", "state"]
 Chunk = Mapping[str, Any]
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""The key of a call's arguments that are not JSON, from Anthropic's documentation."""
 
 
 class Delta(NamedTuple):
@@ -104,6 +107,17 @@ def deltas(message: Any) -> Iterator[Delta]:
         yield _call({"index": 0, "function": message["function_call"]})
 
 
+def index_of_call(id_: str | None, name: str | None, known: Mapping[int, tuple[Any, Any]], newest: int) -> int:
+    """The index of a tool call's delta without one: that of its id, else the newest, unless a name starts another call.
+
+    `known`: the id and name of each call so far, by its index.
+    """
+    free = max(known, default=-1) + 1
+    if id_:
+        return next((index for index, (known_id, _) in known.items() if known_id == id_), free)
+    return free if name and newest in known and known[newest][1] else newest
+
+
 def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     """Why this choice finished, or None where it has not. Raises UpstreamError where it failed."""
     try:
@@ -121,9 +135,24 @@ def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     return Finish(reason.meaning, sequence if isinstance(sequence, str) and reason.meaning == "stop" else None)
 
 
+def arguments_in(text: str) -> dict[str, Any]:
+    """The arguments of a tool call: empty without any, under one key what is not a JSON object."""
+    try:
+        read = msgspec.json.decode(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, dict) else {INVALID_ARGUMENTS: text}
+
+
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """The objects in a list; empty where an upstream omits it or sends something else."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def logprobs_of(choice: Chunk) -> list[Mapping[str, Any]]:
+    """The log probabilities of a choice's tokens; empty without any."""
+    logprobs = choice.get("logprobs")
+    return objects(logprobs.get("content")) if isinstance(logprobs, dict) else []
 
 
 def _parts(content: Any) -> Iterator[Delta]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from router.wire.chat.answer import Delta, Kind, deltas, malformed
+from router.wire.chat.answer import Delta, Kind, deltas, index_of_call, malformed
 from router.wire.reasoning import StateReader
 
 
@@ -165,15 +165,8 @@ class Blocks:
         return block
 
     def _index_of(self, delta: Delta) -> int:
-        """The index of a call without one: that of its id, else the newest, unless a name starts another call."""
-        if delta.id:
-            indexes = (call_index for call_index, block in self._calls.items() if block.id == delta.id)
-            return next(indexes, self._free_index())
-        newest = self._calls.get(self._newest_index)
-        return self._free_index() if newest and newest.name and delta.name else self._newest_index
-
-    def _free_index(self) -> int:
-        return max(self._calls, default=-1) + 1
+        known = {call_index: (block.id, block.name) for call_index, block in self._calls.items()}
+        return index_of_call(delta.id, delta.name, known, self._newest_index)
 
     def _new(self, kind: Kind, id_: str) -> Block:
         block = Block(kind, self._count, id_)

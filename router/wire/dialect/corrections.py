@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from router.wire.dialect.rules import FIELDS, Dialect
+from router.wire.effort import thinking_scale
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
 
 Body = Mapping[str, Any]
@@ -44,7 +45,11 @@ _LOCATED = (
     r'"loc"\s*:\s*\[([^\]]{0,200})\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
 )
 # These reject one value of a field, or a field beside another; other requests may have it.
-_ONCE = re.compile(r"unsupported value|when thinking|cannot both|tools with|think value|non-streaming", re.IGNORECASE)
+_ONCE = re.compile(
+    r"unsupported value(?!.{0,6}reasoning_effort.{0,24}\bnone\b)|when thinking|cannot both|tools with|think value"
+    r"|non-streaming",
+    re.IGNORECASE,
+)
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 # The largest output limit of the model.
 _MOST = tuple(
@@ -80,6 +85,10 @@ _THINKING_OFF = {"thinking": {"type": "disabled"}}
 _NAMED = {"think": _THINKING_FIELDS, "thinking": _THINKING_FIELDS, "reasoning": _THINKING_FIELDS}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
 _NO_REASONING = r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content"
+# The lowest efforts first.
+_LEVELS = ("minimal", "low")
+_VALUE = "unsupported value"
+_ABOUT_THINKING = r"reasoning|thinking|budget 0"
 _ROWS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     (r"system (?:message|role)s?\b.{0,40}(?:beginning|first)", {"system": "leading"}),
     (
@@ -117,8 +126,9 @@ SIGNATURE = re.compile(
 
 def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
     """The dialect as this error of a server to a chat body shows it; None where the error shows nothing new."""
-    changes: dict[str, Any] = {}
-    for path in _rejected_paths(error):
+    paths = _rejected_paths(error)
+    changes = _least_effort(error, paths, body, dialect)
+    for path in () if changes else paths:
         for field in _NAMED.get(path[-1].lower(), (path[-1],)):
             changes = _added(changes, _without((*path[:-1], field), body, dialect))
     changes |= _limited(error, body, dialect)
@@ -127,6 +137,19 @@ def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
             changes |= row
     learned = msgspec.structs.replace(dialect, **changes)
     return None if learned == dialect else learned
+
+
+def _least_effort(error: str, paths: Sequence[tuple[str, ...]], body: Body, dialect: Dialect) -> dict[str, Any]:
+    """The lowest effort of a model that rejects "none"; empty for an error that concerns something else.
+
+    `paths` are those that the error rejects: a whole field for thinking can be left out like any other.
+    """
+    is_field = any(path[-1] not in _THINKING_FIELDS for path in paths) or not _compiled(_VALUE).search(error)
+    if (paths and is_field) or not dialect.least_effort or thinking_scale(body) > 0:
+        return {}
+    if not _compiled(_ABOUT_THINKING).search(error) or _compiled(_NO_REASONING).search(error):
+        return {}
+    return {"least_effort": next((level for level in _LEVELS if _compiled(rf"\b{level}\b").search(error)), "")}
 
 
 def is_lasting(error: str) -> bool:

@@ -7,7 +7,15 @@ from typing import Any
 
 from router.wire.dialect.fields import leave_out
 from router.wire.dialect.rules import Dialect
-from router.wire.effort import LEAST_BUDGET, THINKING_FIELDS, budget_for
+from router.wire.effort import (
+    LEAST_BUDGET,
+    NO_THINKING,
+    SWITCHES,
+    THINKING_FIELDS,
+    budget_for,
+    calls_tools_unthinking,
+    thinking_scale,
+)
 from router.wire.reasoning import CALL_FIELDS, LIST_FIELDS, STATE, TEXT_FIELDS, State, is_sealed
 
 Message = Mapping[str, Any]
@@ -39,6 +47,8 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
 
 def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
+    if dialect.least_effort != NO_THINKING and thinking_scale(fitted) == 0:
+        _fit_least_effort(fitted, dialect, changed)
     lacks_reasoning = dialect.requires_reasoning and any(map(_calls_without_reasoning, fitted["messages"]))
     must_force = not dialect.thinks_with_forced_tool and _forces_tool(fitted)
     if dialect.thinking_off and (lacks_reasoning or must_force or not dialect.thinks):
@@ -48,16 +58,6 @@ def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -
         fitted |= dialect.thinking_off
     if dialect.signs_thinking:
         _fit_signed_thinking(fitted, dialect, changed)
-
-
-def running_loop(messages: Sequence[Any]) -> int:
-    """The position after the user's last message: there the loop of tool calls begins that is still running."""
-    users = (
-        position
-        for position in range(len(messages) - 1, -1, -1)
-        if isinstance(messages[position], dict) and messages[position].get("role") == "user"
-    )
-    return next(users, -1) + 1
 
 
 def _in_loops(messages: Sequence[Any]) -> list[bool]:
@@ -158,6 +158,20 @@ def _calls_without_reasoning(turn: Any) -> bool:
     return turn.get("role") == "assistant" and bool(turn.get("tool_calls")) and not turn.get("reasoning_content")
 
 
+def _fit_least_effort(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
+    """State the model's lowest effort in place of the fields that turn its thinking off, which it rejects."""
+    for field in (*SWITCHES, "reasoning", "reasoning_effort"):
+        if field in fitted:
+            leave_out(fitted, field, changed)
+    template = fitted.get("chat_template_kwargs")
+    if isinstance(template, Mapping):
+        fitted["chat_template_kwargs"] = {name: value for name, value in template.items() if name not in SWITCHES}
+        if not fitted["chat_template_kwargs"]:
+            leave_out(fitted, "chat_template_kwargs", changed)
+    if dialect.least_effort and dialect.supports("reasoning_effort"):
+        fitted["reasoning_effort"] = dialect.least_effort
+
+
 def _is_off(thinking: Any) -> bool:
     return isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
 
@@ -165,7 +179,7 @@ def _is_off(thinking: Any) -> bool:
 def _fit_signed_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """State the budget for thinking within the output limit; no thinking where the rest of the body excludes it."""
     effort, thinking = fitted.get("reasoning_effort"), fitted.get("thinking")
-    if effort == "none" and not isinstance(thinking, Mapping):
+    if effort == NO_THINKING and not isinstance(thinking, Mapping):
         del fitted["reasoning_effort"]
         return
     states_budget = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
@@ -199,10 +213,7 @@ def _forces_tool(fitted: Mapping[str, Any]) -> bool:
 
 def _may_think(fitted: Mapping[str, Any], most: int | None) -> bool:
     """Whether the least budget fits below the output limit, and the running loop has not begun without thinking."""
-    messages = fitted["messages"]
-    loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, dict)]
-    answers = [turn for turn in loop if turn.get("role") == "assistant" and turn.get("tool_calls")]
-    return (most is None or most >= LEAST_BUDGET) and (not answers or bool(answers[-1].get("thinking_blocks")))
+    return (most is None or most >= LEAST_BUDGET) and not calls_tools_unthinking(fitted["messages"])
 
 
 def _without_thinking(message: Any) -> Any:

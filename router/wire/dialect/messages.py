@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.formats.json import json_bytes, json_or_none
+from router.wire.chat.answer import INVALID_ARGUMENTS
 from router.wire.chat.transcript import content_of
 from router.wire.dialect.rules import Dialect
 from router.wire.fields import reject
@@ -15,8 +16,6 @@ _CACHE_CONTROL = "cache_control"
 _SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks", "tool_calls")
 # No such type is registered, and Anthropic rejects it.
 _WRONG_JPEG, _JPEG = "data:image/jpg;", "data:image/jpeg;"
-INVALID_ARGUMENTS = "INVALID_JSON"
-"""The key of arguments that are no JSON."""
 _PLAIN_ROLES = ("assistant", "system", "user")
 _MAY_BE_EMPTY = ("assistant", "tool", "user")
 

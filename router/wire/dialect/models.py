@@ -13,6 +13,7 @@ from router.wire.effort import BUDGET_MODEL
 _ANYWHERE: frozenset[str] = frozenset()
 # Servers at which OpenAI's models keep OpenAI's rules.
 _OPENAI = frozenset({"azure", "litellm", "openai", "openai_compatible"})
+_OPEN_SERVERS = frozenset({"cerebras", "fireworks", "groq", "ollama", "openrouter", "sglang", "together", "vllm"})
 _LITELLM_CLAUDE = frozenset({"anthropic", "bedrock", "gemini", "litellm"})
 _NOT_SAMPLED = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs"})
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
@@ -48,6 +49,11 @@ MODELS: tuple[Model, ...] = (
         _OPENAI,
     ),
     Model(_named(r"(?:gpt-?5(?!\.\d)(?!.*chat)|o[3-9])(?![0-9b])"), {"rejects": frozenset({"stop"})}, _OPENAI),
+    # Their thinking cannot be turned off.
+    Model(_named(r"o[1-9](?![0-9b])"), {"least_effort": "low"}, _OPENAI),
+    Model(_named(r"gpt-?5(?!\.\d)(?![0-9b])"), {"least_effort": "minimal"}, _OPENAI),
+    Model(_named(r"(?:gpt-?[5-9](?![0-9b]).*(?:chat|codex|pro)|o1-(?:mini|preview))"), {"least_effort": ""}, _OPENAI),
+    Model(re.compile(r"gpt-oss"), {"least_effort": "low"}, _OPEN_SERVERS),
     # These knew no system messages, tools in parallel or developer messages.
     Model(_named(r"o1-(?:mini|preview)"), {"rejects": frozenset({"parallel_tool_calls", "tools"})}, _OPENAI),
     Model(_named(r"gpt-(?:3|4)"), {"rejects": frozenset({"reasoning_effort"})}, frozenset({"openai", "azure"})),
@@ -58,15 +64,15 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(BUDGET_MODEL, {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Has levels too, which litellm converts to a budget.
-    Model(re.compile(r"claude-opus-4-5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),
+    Model(re.compile(r"claude-opus-4[-.]5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Either of the two may be set, not both.
     Model(
-        re.compile(r"claude-(?:opus-4-[1-9]|(?:sonnet|haiku)-4-[5-9]|\w+-[5-9])"),
+        re.compile(r"claude-(?:opus-4[-.][1-9]|(?:sonnet|haiku)-4[-.][5-9]|[a-z]+-[5-9])(?!\d)"),
         {"exclusive": (("temperature", "top_p"),)},
         _LITELLM_CLAUDE,
     ),
     Model(
-        re.compile(r"claude-(?:opus-4-[7-9]|\w+-[5-9])(?!\d)"),
+        re.compile(r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])(?!\d)"),
         {"only": {"temperature": (1,), "top_p": (1,)}, "rejects": frozenset({"top_k"})},
         _LITELLM_CLAUDE,
     ),
@@ -76,7 +82,16 @@ MODELS: tuple[Model, ...] = (
         {"thinking_off": _THINKING_OFF, "only": {"temperature": (1,)}},
         frozenset({"moonshot"}),
     ),
+    # These always think, or never, and have no field for it.
+    Model(re.compile(r"kimi-k2(?!\.)|moonshot-v1"), {"least_effort": ""}, frozenset({"moonshot"})),
     Model(re.compile(r"kimi-"), {"only": {"tool_choice": ("auto", "none")}}, frozenset({"moonshot"})),
+    # Their thinking cannot be turned off. litellm has the levels of later models.
+    Model(re.compile(r"gemini-2\.5-pro"), {"least_effort": "minimal"}, frozenset({"gemini"})),
+    Model(
+        re.compile(r"gemini-(?:2\.5-pro|[3-9]|flash-latest|pro-latest)"),
+        {"least_effort": "minimal"},
+        frozenset({"gemini_openai"}),
+    ),
     # Google's documentation has this value for calls that another model made.
     Model(
         re.compile(r"gemini-(?:[3-9]|flash-latest|pro-latest)"),
@@ -88,6 +103,7 @@ MODELS: tuple[Model, ...] = (
         {"rejects": frozenset({"frequency_penalty", "presence_penalty", "stop"})},
         frozenset({"xai"}),
     ),
+    Model(re.compile(r"grok-3-mini"), {"least_effort": "low"}, frozenset({"xai"})),
     Model(re.compile(r"grok-4(?!.*(?:mini|fast))"), {"rejects": frozenset({"reasoning_effort"})}, frozenset({"xai"})),
 )
 """The rows that match apply one after another."""

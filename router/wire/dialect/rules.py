@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from router.wire.effort import NO_THINKING
+
 Names = frozenset[str]
 
 
@@ -92,6 +94,7 @@ class Dialect(Struct, frozen=True):
     `thinks`, `thinks_with_forced_tool`: it can think, also where a tool is forced; else `thinking_off` is added.
     `signs_thinking`: thinking as Anthropic's models have it, in signed blocks. `thinking_budgets`: it has a budget in
     tokens below the output limit, and must begin a turn with tool calls.
+    `least_effort`: the lowest effort, which is stated in place of "none"; empty where none is stated then.
     `unsigned_calls`: the signature for tool calls of other models, where the server requires one.
     """
 
@@ -125,6 +128,7 @@ class Dialect(Struct, frozen=True):
     thinks_with_forced_tool: bool = True
     signs_thinking: bool = False
     thinking_budgets: bool = False
+    least_effort: str = NO_THINKING
     unsigned_calls: str = ""
 
     def supports(self, field: str) -> bool:

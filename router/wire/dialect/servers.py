@@ -329,6 +329,7 @@ SERVERS: Mapping[str, Server] = {
         Dialect(
             name="llama.cpp",
             rejects=frozenset({"audio", "modalities", "web_search_options"}),
+            renames={"repetition_penalty": "repeat_penalty"},
             only={"n": (1,)},
             system="leading",
             refused_parts=_VIDEO | _OTHER_VENDORS | {"audio", "audio_embeds", "audio_url", "file"},
@@ -351,6 +352,7 @@ SERVERS: Mapping[str, Server] = {
         Dialect(
             name="LM Studio",
             rejects=_LOGPROBS | {"audio", "modalities", "web_search_options"},
+            renames={"repetition_penalty": "repeat_penalty"},
             only={"n": (1,)},
             system="leading",
             refused_parts=_TEXT_AND_IMAGES_ONLY,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from router.formats.json import encodable, json_bytes
 from router.types import Usage
-from router.wire.chat.answer import Finish, finish_of, identity
+from router.wire.chat.answer import Finish, arguments_in, finish_of, identity
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.reasoning import StateReader
@@ -35,8 +33,6 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _CODES = {"rate_limit_exceeded": 429, "upstream_timeout": 504, "overloaded": 529}
-# The key for arguments that are not a JSON object, from Anthropic's documentation.
-_INVALID_ARGUMENTS_KEY = "INVALID_JSON"
 _DELTAS = {
     "thinking": ("thinking_delta", "thinking"),
     "text": ("text_delta", "text"),
@@ -72,7 +68,7 @@ class MessageEvents(StreamWriter):
     def fail(self, message: str, kind: str, code: str | None) -> bytes:
         """See `EventWriter.fail`."""
         status = int(code) if code and code.isdecimal() and len(code) == 3 else _CODES.get(code or "", 500)
-        return event({"type": "error", "error": {"type": _error_type(status, kind), "message": encodable(message)}})
+        return event({"type": "error", "error": {"type": _error_type(status), "message": encodable(message)}})
 
     @property
     def _shows_thinking(self) -> bool:
@@ -111,9 +107,9 @@ class MessageEvents(StreamWriter):
         return event(delta), event({"type": "message_stop"})
 
 
-def error(status: int, message: str, kind: str, _code: str | None, _param: str | None) -> bytes:
-    """See `Conversion.error`; Anthropic's errors have neither code nor param."""
-    shape = {"type": _error_type(status, kind), "message": encodable(message)}
+def error(status: int, message: str, _kind: str, _code: str | None, _param: str | None) -> bytes:
+    """See `Conversion.error`; Anthropic's errors have neither code nor param, and their type is that of the status."""
+    shape = {"type": _error_type(status), "message": encodable(message)}
     return json_bytes({"type": "error", "error": shape})
 
 
@@ -136,18 +132,8 @@ def _block(block: Block, text: str, seal: str = "") -> dict[str, Any]:
     if block.kind == "state":
         return {"type": "redacted_thinking", "data": block.name}
     if block.kind == "tool":
-        return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(text)}
+        return {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments_in(text)}
     return {"type": "text", "text": text}
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    if not arguments.strip():
-        return {}
-    try:
-        read = msgspec.json.decode(arguments)
-    except (ValueError, RecursionError):
-        read = None
-    return read if isinstance(read, dict) else {_INVALID_ARGUMENTS_KEY: arguments}
 
 
 def _stop_fields(finish: Finish, has_calls: bool, refusal: str) -> dict[str, Any]:
@@ -191,7 +177,7 @@ def _wants_thinking(body: Mapping[str, Any]) -> bool:
     return thinking.get("type") not in (None, "disabled")
 
 
-def _error_type(status: int, kind: str) -> str:
+def _error_type(status: int) -> str:
     if status in _ERROR_TYPES:
         return _ERROR_TYPES[status]
     return "api_error" if status >= 500 else "invalid_request_error"

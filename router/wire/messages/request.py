@@ -8,6 +8,7 @@ from typing import Any
 from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
+from router.wire.effort import NO_THINKING
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 from router.wire.messages.content import cache_control_of, parts_of, parts_of_block, text_parts
 from router.wire.messages.thinking import THINKING, state_in
@@ -184,12 +185,14 @@ def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
 
 
 def _effort(body: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """The reasoning effort: that in `output_config`, else the level of the thinking budget."""
+    """The reasoning effort: none where thinking is off, else that in `output_config`, else the level of the budget."""
+    thinking = fields_of(body.get("thinking") or {}, "thinking")
+    if thinking.get("type") == "disabled":
+        return NO_THINKING
     effort = config.get("effort")
     if effort is not None:
         level = text_of(effort, "output_config.effort")
         return _EFFORTS.get(level, level)
-    thinking = fields_of(body.get("thinking") or {}, "thinking")
     budget = thinking.get("budget_tokens")
     if thinking.get("type") != "enabled" or budget is None:
         return None

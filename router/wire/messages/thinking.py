@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from router.wire.effort import calls_tools_unthinking
 from router.wire.reasoning import State, is_sealed, opened
 
 THINKING = ("redacted_thinking", "thinking")
@@ -86,10 +87,7 @@ def _must_begin_with_thinking(body: Body) -> bool:
     if not isinstance(thinking, Mapping) or thinking.get("type") != "enabled":
         return False
     turns: Sequence[Any] = body["messages"]
-    answer = next((turn for turn in reversed(turns) if _is_assistant(turn)), None)
-    blocks = answer.get("content") if answer is not None and turns[-1] is not answer else None
-    kinds = [block.get("type") for block in blocks if isinstance(block, Mapping)] if isinstance(blocks, list) else []
-    return "tool_use" in kinds and kinds[0] not in THINKING
+    return calls_tools_unthinking(turns) and not _is_assistant(turns[-1])
 
 
 def _is_assistant(message: Any) -> bool:

@@ -6,11 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from router.formats.json import encodable, json_bytes
 from router.types import Usage
-from router.wire.chat.answer import Finish, Kind, finish_of, identity
+from router.wire.chat.answer import Chunk, Finish, Kind, arguments_in, finish_of, identity, logprobs_of
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.reasoning import StateReader
@@ -78,7 +76,8 @@ class ChatLines(StreamWriter):
         """See `BlockWriter.on_delta`."""
         if block.kind == "tool":
             return b""
-        return self._line({**self._head, **self._part(block.kind, text), "done": False})
+        logprobs = _logprobs(self._choice) if block.kind == "text" else {}
+        return self._line({**self._head, **self._part(block.kind, text), **logprobs, "done": False})
 
     def on_stop(self, block: Block) -> bytes:
         """See `BlockWriter.on_stop`."""
@@ -119,23 +118,21 @@ def _whole(chat: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[dict[str, 
     id_, model, created = identity(chat)
     head = {"model": model, "created_at": _moment(created)}
     blocks = blocks_of(choice.get("message"), id_, StateReader(""), shows_thinking=_shows_thinking(body))
-    return head, blocks, _end(finish_of(choice) or Finish("stop"), usage_in(chat))
+    return head, blocks, {**_logprobs(choice), **_end(finish_of(choice) or Finish("stop"), usage_in(chat))}
 
 
 def _text(blocks: Sequence[Block], kinds: tuple[Kind, ...]) -> str:
     return "".join(block.text for block in blocks if block.kind in kinds)
 
 
+def _logprobs(choice: Chunk) -> dict[str, Any]:
+    """The log probabilities in a choice, whose entries are the same in Ollama's answers; empty without any."""
+    entries = logprobs_of(choice)
+    return {"logprobs": entries} if entries else {}
+
+
 def _call(block: Block) -> dict[str, Any]:
-    return {"id": block.id, "function": {"name": block.name, "arguments": _arguments(block.text)}}
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        read = msgspec.json.decode(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        read = None
-    return read if isinstance(read, dict) else {"INVALID_JSON": text}
+    return {"id": block.id, "function": {"name": block.name, "arguments": arguments_in(block.text)}}
 
 
 def _end(finish: Finish, usage: Usage | None) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from typing import Any
 
 from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
+from router.wire.effort import NO_THINKING
 from router.wire.fields import entries, fields_of, non_empty_text, reject, text_of
 
-# Chat's fields for `options`. Those that are not here say how a server runs a model, which is not for clients.
+# Chat's fields for `options`. Those that are not here say how a server runs a model, which is not for clients, or have
+# no counterpart at any other server.
 _OPTIONS = {
     "frequency_penalty": "frequency_penalty",
     "min_p": "min_p",
     "presence_penalty": "presence_penalty",
+    "repeat_penalty": "repetition_penalty",
     "seed": "seed",
     "stop": "stop",
     "temperature": "temperature",
@@ -88,9 +91,11 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
         if limit > 0:
             chat["max_tokens"] = limit
     think = body.get("think")
-    if think is True or think in _EFFORTS:
-        chat["reasoning_effort"] = "medium" if think is True else think
-    elif think not in (None, False):
+    if isinstance(think, bool):
+        chat["reasoning_effort"] = "medium" if think else NO_THINKING
+    elif think in _EFFORTS:
+        chat["reasoning_effort"] = think
+    elif think is not None:
         reject("think", f"must be true, false or one of {', '.join(_EFFORTS)}")
     if body.get("format"):
         chat["response_format"] = _format(body["format"])
@@ -134,6 +139,9 @@ class _Messages:
         if message.get("thinking"):
             answer["reasoning_content"] = text_of(message["thinking"], f"{path}.thinking")
         calls = []
+        if message.get("tool_calls") and not self._continues_answer():
+            # What the earlier turns' calls returned, if anything, came before this turn.
+            self._open.clear()
         for call, call_path in entries(message.get("tool_calls"), f"{path}.tool_calls"):
             function = fields_of(call.get("function"), f"{call_path}.function")
             name = non_empty_text(function.get("name"), f"{call_path}.function.name")
@@ -157,7 +165,11 @@ class _Messages:
             if given == id_ or (given is None and name in (None, called)):
                 del self._open[position]
                 return id_
-        return reject(path, "is the result of a tool that no message before it calls")
+        return reject(path, "is the result of a call that the assistant's last turn does not have")
+
+    def _continues_answer(self) -> bool:
+        """Whether the last message is the assistant's: clients may send each line of a stream as a message."""
+        return bool(self.converted) and self.converted[-1]["role"] == "assistant"
 
 
 def _content(text: str, message: Mapping[str, Any], path: str) -> Any:

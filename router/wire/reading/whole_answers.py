@@ -8,6 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from router.types import Api
+from router.wire.chat.answer import objects
 from router.wire.chat.finish import reason_of
 
 Document = Mapping[str, Any]
@@ -44,7 +45,7 @@ def _chat(document: Document) -> WholeAnswer:
     ending = _ending_of_choice(choice, has_calls)
     if isinstance(refusal, str) and refusal:
         text, ending = text or refusal, "refused"
-    entries = _objects(_object(choice.get("logprobs")).get("content"))
+    entries = objects(_object(choice.get("logprobs")).get("content"))
     return WholeAnswer(text, ending, has_calls, _numbers(entry.get("logprob") for entry in entries))
 
 
@@ -56,7 +57,7 @@ def _completions(document: Document) -> WholeAnswer:
 
 
 def _messages(document: Document) -> WholeAnswer:
-    blocks = _objects(document.get("content"))
+    blocks = objects(document.get("content"))
     has_calls = any(str(block.get("type")).endswith("tool_use") for block in blocks)
     endings: Mapping[str, Ending] = {
         "end_turn": "whole",
@@ -71,8 +72,8 @@ def _messages(document: Document) -> WholeAnswer:
 
 
 def _responses(document: Document) -> WholeAnswer:
-    items = _objects(document.get("output"))
-    parts = [part for item in items if item.get("type") == "message" for part in _objects(item.get("content"))]
+    items = objects(document.get("output"))
+    parts = [part for item in items if item.get("type") == "message" for part in objects(item.get("content"))]
     text = "".join(_text(part.get("text")) for part in parts if part.get("type") == "output_text")
     refusal = "".join(_text(part.get("refusal")) for part in parts if part.get("type") == "refusal")
     has_calls = any(str(item.get("type")).endswith("_call") for item in items)
@@ -84,7 +85,7 @@ def _responses(document: Document) -> WholeAnswer:
         ending = "refused"
     elif has_calls and ending == "whole":
         ending = "calls"
-    entries = [entry for part in parts for entry in _objects(part.get("logprobs"))]
+    entries = [entry for part in parts for entry in objects(part.get("logprobs"))]
     return WholeAnswer(text or refusal, ending, has_calls, _numbers(entry.get("logprob") for entry in entries))
 
 
@@ -115,11 +116,11 @@ def _ending_of_choice(choice: Document, has_calls: bool) -> Ending:
 
 
 def _texts(parts: Any, kinds: tuple[str, ...]) -> Iterator[str]:
-    return (_text(part.get("text")) for part in _objects(parts) if part.get("type") in kinds)
+    return (_text(part.get("text")) for part in objects(parts) if part.get("type") in kinds)
 
 
 def _first(choices: Any) -> Document:
-    entries = _objects(choices)
+    entries = objects(choices)
     return next((entry for entry in entries if entry.get("index") in (0, None)), entries[0] if entries else {})
 
 
@@ -135,10 +136,6 @@ def _text(value: Any) -> str:
 
 def _object(value: Any) -> Document:
     return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: Any) -> list[Document]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
 _READERS: Mapping[Api, Callable[[Document], WholeAnswer]] = {

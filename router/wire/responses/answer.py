@@ -7,7 +7,7 @@ from typing import Any
 
 from router.formats.json import encodable, json_bytes
 from router.types import Usage
-from router.wire.chat.answer import Finish, finish_of, identity, objects
+from router.wire.chat.answer import Finish, finish_of, identity, logprobs_of
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.reasoning import StateReader
@@ -52,7 +52,7 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any], maker: str = "") ->
     statuses = [*["completed"] * (len(blocks) - 1), _status(finish)]
     called = names_of_calls(body)
     output = [
-        _item(block, id_, status, block.text, _logprobs(choice), state.seal, called.get(block.name))
+        _item(block, id_, status, block.text, logprobs_of(choice), state.seal, called.get(block.name))
         for block, status in zip(blocks, statuses, strict=False)
     ]
     return _finished_response({**_response(body, id_, model, created), "output": output}, finish, usage_in(chat))
@@ -121,7 +121,7 @@ class ResponseEvents(StreamWriter):
         self._sequence += 1
         tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
         if block.kind == "text":
-            logprobs = _logprobs(self._choice)
+            logprobs = logprobs_of(self._choice)
             self._logprobs += logprobs
             tail = b',"logprobs":' + (json_bytes(logprobs) if logprobs else b"[]") + tail
         return block.head + json_bytes(text) + tail
@@ -252,11 +252,6 @@ def _part(block: Block, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dic
     return {**part, "annotations": [], "logprobs": logprobs} if block.kind == "text" else part
 
 
-def _logprobs(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    logprobs = choice.get("logprobs")
-    return objects(logprobs.get("content")) if isinstance(logprobs, dict) else []
-
-
 def _usage(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None
@@ -270,8 +265,3 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
-
-
-def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
-    """See `Conversion.error`."""
-    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})

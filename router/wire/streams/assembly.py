@@ -8,6 +8,8 @@ from typing import Any
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
 from router.types import Api
+from router.wire.chat.answer import index_of_call, objects
+from router.wire.reasoning import LIST_FIELDS, add_piece
 from router.wire.streams.progress import choices_in, ends_response
 
 Events = Iterable[Mapping[str, Any]]
@@ -80,7 +82,8 @@ def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
         if value is None:
             whole.setdefault(name, None)
         elif isinstance(value, list):
-            whole[name] = _merged_list(before if isinstance(before, list) else [], value)
+            known = list(before) if isinstance(before, list) else []
+            whole[name] = _LISTS.get(name, _merged_list)(known, value)
         elif isinstance(value, Mapping):
             whole[name] = dict(before) if isinstance(before, Mapping) else {}
             _merge(whole[name], value)
@@ -90,9 +93,37 @@ def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
             whole[name] = value
 
 
-def _merged_list(whole: list[Any], added: list[Any]) -> list[Any]:
+def _merged_calls(merged: list[Any], added: list[Any]) -> list[Any]:
+    """The tool calls with those of a delta, some of which may have no index."""
+    for call in added:
+        indexed = call
+        if isinstance(call, Mapping) and not isinstance(call.get("index"), int):
+            begun = [each for each in objects(merged) if isinstance(each.get("index"), int)]
+            known = {each["index"]: (each.get("id"), _name(each)) for each in begun}
+            newest = begun[-1]["index"] if begun else 0
+            indexed = {**call, "index": index_of_call(call.get("id"), _name(call), known, newest)}
+        merged = _merged_list(merged, [indexed])
+    return merged
+
+
+def _name(call: Mapping[str, Any]) -> Any:
+    function = call.get("function")
+    return function.get("name") if isinstance(function, Mapping) else None
+
+
+def _merged_reasoning(merged: list[Any], added: list[Any]) -> list[Any]:
+    """The entries of reasoning with the pieces of a delta."""
+    for piece in objects(added):
+        add_piece(merged, piece)
+    return merged
+
+
+_LISTS = {"tool_calls": _merged_calls, **dict.fromkeys(LIST_FIELDS, _merged_reasoning)}
+"""How lists are continued whose entries may have no `index`."""
+
+
+def _merged_list(merged: list[Any], added: list[Any]) -> list[Any]:
     """The list with the entries of a delta: an entry of the same `index` and id is continued, others are new."""
-    merged = list(whole)
     for entry in added:
         position = _position(merged, entry)
         if position is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from router.formats.json import json_bytes
 from router.types import Api
+from router.wire.chat.answer import objects
 from router.wire.chat.finish import reason_of
 from router.wire.sse import DONE, data, event
 from router.wire.streams.progress import choices_in
@@ -82,7 +83,7 @@ def _message_events(answer: Answer) -> Iterator[bytes]:
     stop = {"stop_reason": answer.get("stop_reason") or "end_turn", "stop_sequence": answer.get("stop_sequence")}
     unfinished: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
     yield event({"type": "message_start", "message": {**answer, **unfinished, "usage": {**usage, "output_tokens": 0}}})
-    for index, block in enumerate(_objects(answer.get("content"))):
+    for index, block in enumerate(objects(answer.get("content"))):
         yield from _block_events(index, block)
     yield event({"type": "message_delta", "delta": stop, "usage": usage})
     yield event({"type": "message_stop"})
@@ -98,7 +99,7 @@ def _block_events(index: int, block: Answer) -> Iterator[bytes]:
         if block.get("signature"):
             begun["signature"] = ""
             deltas.append({"type": "signature_delta", "signature": block["signature"]})
-        for citation in _objects(block.get("citations")):
+        for citation in objects(block.get("citations")):
             begun["citations"] = []
             deltas.append({"type": "citations_delta", "citation": citation})
     elif isinstance(block.get("input"), Mapping):
@@ -117,7 +118,7 @@ def _response_events(answer: Answer) -> Iterator[bytes]:
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
     ]
-    for index, item in enumerate(_objects(answer.get("output"))):
+    for index, item in enumerate(objects(answer.get("output"))):
         events += _item_events(index, item)
     events.append({"type": f"response.{status}", "response": {**answer, "status": status}})
     for number, each in enumerate(events):
@@ -131,14 +132,14 @@ def _item_events(index: int, item: Answer) -> Iterator[dict[str, Any]]:
     begun = {**item, **emptied, **({"status": "in_progress"} if "status" in item else {})}
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     where = {"item_id": item.get("id", ""), "output_index": index}
-    for number, part in enumerate(_objects(item.get("summary"))):
+    for number, part in enumerate(objects(item.get("summary"))):
         at = {**where, "summary_index": number}
         text = part.get("text", "")
         yield {"type": "response.reasoning_summary_part.added", **at, "part": {**part, "text": ""}}
         yield {"type": "response.reasoning_summary_text.delta", **at, "delta": text}
         yield {"type": "response.reasoning_summary_text.done", **at, "text": text}
         yield {"type": "response.reasoning_summary_part.done", **at, "part": part}
-    for number, part in enumerate(_objects(item.get("content"))):
+    for number, part in enumerate(objects(item.get("content"))):
         yield from _part_events({**where, "content_index": number}, part)
     if isinstance(item.get("arguments"), str):
         name = "response.function_call_arguments"
@@ -161,10 +162,6 @@ def _part_events(where: Mapping[str, Any], part: Answer) -> Iterator[dict[str, A
 
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
 _WRITERS: Mapping[Api, Callable[[Answer], Iterator[bytes]]] = {

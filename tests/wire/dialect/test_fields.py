@@ -30,6 +30,8 @@ PLACES = {
     "fireworks": ("fireworks_ai", "api.fireworks.ai", "m"),
     "openrouter": ("openrouter", "openrouter.ai", "m"),
     "ollama": ("ollama", "localhost", "m"),
+    "llama.cpp": ("llamafile", "localhost", "m"),
+    "lm studio": ("lm_studio", "localhost", "m"),
     "vllm": ("hosted_vllm", "10.0.0.5", "m"),
     "unknown": ("openai_like", "10.0.0.5", "m"),
 }
@@ -53,6 +55,9 @@ def fit(place: str, **fields: Any) -> Fitted:
         ("unknown", {"seed": 7, "logit_bias": {"5": 1}, "odd": 1}, {"seed": 7, "logit_bias": {"5": 1}, "odd": 1}),
         ("gpt-5", {"temperature": 1, "top_p": 1}, {"temperature": 1, "top_p": 1}),
         ("openai", {"user": "u" * 100}, {"user": "u" * 64}),
+        ("llama.cpp", {"repetition_penalty": 1.1}, {"repeat_penalty": 1.1}),
+        ("lm studio", {"repetition_penalty": 1.1}, {"repeat_penalty": 1.1}),
+        ("vllm", {"repetition_penalty": 1.1}, {"repetition_penalty": 1.1}),
         ("vllm", {"top_k": 5, "min_p": 0.1}, {"top_k": 5, "min_p": 0.1}),
         ("claude", {"top_k": 5}, {"top_k": 5}),
         ("openrouter", {"seed": 7, "store": True}, {"seed": 7, "store": True}),

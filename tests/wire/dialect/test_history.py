@@ -12,6 +12,7 @@ from router.wire.reasoning import STATE
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "r"}
+ANSWER = {"role": "assistant", "content": "a"}
 SIGNED = {"type": "thinking", "thinking": "t", "signature": "S"}
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
@@ -72,6 +73,17 @@ def test_a_loop_that_began_without_thinking_goes_on_without_it() -> None:
 
     assert "thinking" not in fitted.body
     assert "thinking_blocks" not in fitted.body["messages"][1]
+
+
+@pytest.mark.parametrize(
+    "content", ["<system-reminder>", [{"type": "image_url", "image_url": {"url": "data:image/png,"}}]]
+)
+def test_what_the_user_adds_to_a_result_does_not_end_a_loop_without_thinking(content: Any) -> None:
+    turn = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    added = {"role": "user", "content": content}
+
+    assert "thinking" not in claude("claude-sonnet-4-5", turn, RESULT, added, reasoning_effort="high").body
+    assert "thinking" in claude("claude-sonnet-4-5", turn, RESULT, ANSWER, added, reasoning_effort="high").body
 
 
 def test_a_loop_that_began_with_thinking_goes_on_with_it() -> None:

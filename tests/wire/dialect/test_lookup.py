@@ -9,8 +9,9 @@ import pytest
 from router.cards import Card
 from router.dispatch.providers import dialect_of
 from router.wire import Dialect
-from router.wire.dialect import SERVERS
+from router.wire.dialect import SERVERS, adapt
 from router.wire.dialect.models import MODELS
+from router.wire.effort import BUDGET_MODEL
 
 
 def dialect(provider: str, url: str | None = None, model: str = "m", **facts: Any) -> Dialect:
@@ -112,3 +113,65 @@ def test_every_row_of_a_model_names_servers_that_exist() -> None:
 def test_no_host_or_provider_has_two_dialects() -> None:
     for places in ([h for s in SERVERS.values() for h in s.hosts], [p for s in SERVERS.values() for p in s.providers]):
         assert len(places) == len(set(places))
+
+
+# Names of Anthropic's, Bedrock's and Vertex AI's models, in litellm and here. Anthropic accepts one of temperature and
+# top_p since Opus 4.1 and Sonnet 4.5, and neither since Opus 4.7.
+CLAUDES = {
+    "both": (
+        *(
+            "claude-3-haiku-20240307",
+            "claude-3-opus",
+            "claude-3-opus@20240229",
+            "claude-3.5-sonnet",
+            "claude-3.7-sonnet",
+        ),
+        *("claude-3-5-haiku-20241022", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet-latest", "claude-3-5-sonnet"),
+        *("claude-3-5-haiku@20241022", "claude-3-5-sonnet@20240620", "anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        *("us.anthropic.claude-3-5-haiku-20241022-v1:0", "claude-3-7-sonnet", "claude-3-7-sonnet-20250219"),
+        *("eu.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-4-opus-20250514", "claude-4-sonnet-20250514"),
+        *("claude-opus-4", "claude-opus-4-20250514", "claude-opus-4@20250514", "claude-opus-4-0", "claude-sonnet-4-0"),
+        *("us.anthropic.claude-opus-4-20250514-v1:0", "claude-sonnet-4", "claude-sonnet-4-20250514"),
+        *("apac.anthropic.claude-sonnet-4-20250514-v1:0", "claude-sonnet-4@20250514", "databricks-claude-sonnet-4"),
+    ),
+    "one": (
+        *("claude-opus-4-1", "claude-opus-4-1-20250805", "claude-opus-4-1@20250805", "claude-opus-4.1"),
+        *("us.anthropic.claude-opus-4-1-20250805-v1:0", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929"),
+        *("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5@20250929", "claude-sonnet-4.5"),
+        *("claude-haiku-4-5-20251001", "anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5@20251001"),
+        *("claude-opus-4-5", "claude-opus-4-5-20251101", "anthropic.claude-opus-4-5-20251101-v1:0", "claude-opus-4-6"),
+        *(
+            "eu.anthropic.claude-opus-4-6-v1",
+            "claude-opus-4-6-20260205",
+            "claude-opus-4-6@default",
+            "claude-sonnet-4-6",
+        ),
+    ),
+    "none": (
+        *("claude-opus-4-7", "claude-opus-4-7-20260416", "claude-opus-4-8@default", "claude-opus-4.8"),
+        *("jp.anthropic.claude-opus-4-8", "claude-opus-5", "claude-opus-5-5", "claude-sonnet-5", "claude-sonnet-5-5"),
+        *("us.anthropic.claude-haiku-5-5", "claude-fable-5", "claude-fable-5-1@default", "databricks-claude-opus-5"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kept", "model"), [(kept, model) for kept, names in CLAUDES.items() for model in names])
+def test_every_claude_keeps_the_sampling_that_it_accepts(kept: str, model: str) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "temperature": 0.2, "top_p": 0.9, "top_k": 5}
+    for provider in ("anthropic", "bedrock", "vertex_ai"):
+        fitted = adapt(body, dialect(provider, model=model)).body
+        names = [name for name in ("temperature", "top_p", "top_k") if name in fitted]
+        expected = {"both": ["temperature", "top_p", "top_k"], "one": ["temperature", "top_k"], "none": []}
+        assert names == expected[kept]
+
+
+@pytest.mark.parametrize(
+    "model", [*CLAUDES["both"], *(name for name in CLAUDES["one"] if "4-6" not in name and "opus-4-5" not in name)]
+)
+def test_claudes_up_to_4_5_think_with_a_budget_by_any_of_their_names(model: str) -> None:
+    assert BUDGET_MODEL.search(model)
+
+
+@pytest.mark.parametrize("model", [*CLAUDES["none"], "claude-opus-4-6", "claude-sonnet-4-6", "claude-opus-4-5"])
+def test_later_claudes_think_with_a_level_by_any_of_their_names(model: str) -> None:
+    assert not BUDGET_MODEL.search(model)

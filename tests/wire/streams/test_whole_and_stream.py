@@ -170,6 +170,45 @@ def test_two_calls_of_one_index_are_told_apart_by_their_ids() -> None:
     assert [call["id"] for call in message["tool_calls"]] == ["a", "b"]
 
 
+def message_of(*deltas: Mapping[str, Any]) -> dict[str, Any]:
+    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    message: dict[str, Any] = assembled("chat", events)["choices"][0]["message"]
+    return message
+
+
+def test_calls_in_pieces_without_an_index_are_whole() -> None:
+    pieces: list[dict[str, Any]] = [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x"'}},
+        {"function": {"arguments": ": 1}"}},
+        {"id": "b", "type": "function", "function": {"name": "f", "arguments": ""}},
+        {"id": "b", "function": {"arguments": "{}"}},
+        {"function": {"name": "g", "arguments": "{}"}},
+    ]
+
+    calls = message_of(*({"tool_calls": [piece]} for piece in pieces))["tool_calls"]
+
+    assert [(call.get("id"), call["function"]["name"], call["function"]["arguments"]) for call in calls] == [
+        ("a", "f", '{"x": 1}'),
+        ("b", "f", "{}"),
+        (None, "g", "{}"),
+    ]
+    assert all("index" not in call for call in calls)
+
+
+def test_thinking_in_pieces_without_an_index_is_one_signed_block() -> None:
+    pieces = [
+        {"type": "thinking", "thinking": "I "},
+        {"type": "thinking", "thinking": "think", "signature": None},
+        {"type": "thinking", "thinking": "", "signature": "S"},
+        {"type": "redacted_thinking", "data": "R"},
+    ]
+
+    assert message_of(*({"thinking_blocks": [piece]} for piece in pieces))["thinking_blocks"] == [
+        {"type": "thinking", "thinking": "I think", "signature": "S"},
+        {"type": "redacted_thinking", "data": "R"},
+    ]
+
+
 def test_a_message_whose_arguments_are_not_json_is_an_error_of_the_upstream() -> None:
     events = [
         {"type": "message_start", "message": {**MESSAGE, "content": []}},
