@@ -79,7 +79,7 @@ def replay(scores: Scores, cards: tuple[int, int], by: By, judged: int, keys: in
 def always_valid(replay: Replay, alpha: float = 0.05) -> int | None:
     """What the gateway does, after every judged answer: by key, or by conversations of which no key may decide."""
     by_key = replay.by == "key"
-    experiment = Experiment([1, 1], alpha, several_keys=True)
+    experiment = Experiment([1, 1], alpha, several_keys=True, bounded=True)
     open_: dict[int, list[float]] = {}
     needed = OUTCOMES_OF_KEY if by_key else 1
     for place, (key, arm, value) in enumerate(

@@ -42,9 +42,9 @@ class Gap(Struct, frozen=True):
     `weekly` requests a week.
 
     `terms` are words that are frequent in them and not elsewhere, where texts are recorded. `card` is the one with the
-    best mean `forecast` today, and `usual` the mean forecast of the best card on prompts that are not novel: an adapter
-    that does as well there as others do elsewhere would be worth `worth` right answers a week. `examples` are ids of
-    requests near the middle of the group.
+    best mean forecast today. `forecast` is the mean of what is forecast for the best card of each prompt, and `usual`
+    the same for prompts that are not novel: an adapter that does as well there as others do elsewhere would be worth
+    `worth` right answers a week. `examples` are ids of requests near the middle of the group.
     """
 
     prompts: int
@@ -63,7 +63,7 @@ class Gap(Struct, frozen=True):
         """What could be done, in a sentence."""
         about = ", ".join(self.terms) or f"prompts such as request {self.examples[0]}"
         if self.forecast >= self.usual:
-            return f"{about}: nothing to gain, {self.card} is forecast to do as well there as the best card elsewhere"
+            return f"{about}: nothing to gain, the best cards are forecast to do as well there as elsewhere"
         return f"train an adapter for {about}: {self.weekly:,.0f} requests a week, forecast {self.forecast:.2f}"
 
 
@@ -96,22 +96,21 @@ def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: Catalog
     if not groups:
         return result(len(read), of, len(novel), ())
     qualities = predictor.bind(cards.catalog, cards.evidence).qualities
-    usual = float(qualities(vectors[known]).max(axis=1).mean()) if len(known) else 1.0
+    usual = _best(qualities(vectors[known])) if len(known) else 1.0
     weekly = of / max(until_s - read[0].at, DAY_S) * _WEEK_S / len(read)
     texts = _Texts(records, [read[place].id for place in known[-_TEXTS:].tolist()])
     found = []
     for group in groups:
         places = novel[group]
-        expected = qualities(vectors[places]).mean(axis=0)
-        best, ids = int(expected.argmax()), [read[place].id for place in places.tolist()]
-        forecast, count = float(expected[best]), weekly * len(places)
+        expected, ids = qualities(vectors[places]), [read[place].id for place in places.tolist()]
+        forecast, count = _best(expected), weekly * len(places)
         found.append(
             Gap(
                 len(places),
                 len(places) / len(read),
                 round(count, 1),
                 texts.terms(ids[:_TEXTS]),
-                cards.catalog.ids[best],
+                cards.catalog.ids[int(expected.mean(axis=0).argmax())],
                 round(forecast, 4),
                 round(usual, 4),
                 round(max(usual - forecast, 0.0) * count, 1),
@@ -121,6 +120,11 @@ def gaps_of(records: RecordStore, since_s: float, until_s: float, cards: Catalog
         )
     found.sort(key=lambda gap: (-gap.worth, -gap.prompts, gap.card))
     return result(len(read), of, len(novel), tuple(found))
+
+
+def _best(qualities: Doubles | Floats) -> float:
+    """The mean quality `(prompts, cards)` where each prompt has its best card."""
+    return float(qualities.max(axis=1).mean())
 
 
 def clusters(novel: Doubles | Floats, known: Doubles | Floats) -> list[Indices]:

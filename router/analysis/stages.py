@@ -10,7 +10,8 @@ would have answered alone is the comparison. Its answer is usually not known, so
 
 Money and time are what the plan took beyond the single card's: the card's own call where the plan made it, else what is
 forecast for it. `net` is the gain, judged where there are enough judgements and forecast otherwise, less λ · extra cost
-(`ComposedPlan.quality_per_usd`). A request that was explored is compared in the same way with the card that had been
+(`ComposedPlan.quality_per_usd`) of each request: plans cost less where a dollar is worth more, so the mean λ times the
+mean cost would be another number. A request that was explored is compared in the same way with the card that had been
 chosen. Shadows change no answer: they have what they cost, and how often both answers agree. Graders are counted by the
 policies of the requests; only those of code cost nothing.
 """
@@ -57,7 +58,7 @@ class StageLine(Struct, frozen=True):
     """A stage for one kind of prompt, `all` for all together. `method` is the kind of plan.
 
     `calls`, `extra_usd` and `extra_ms` are means a request, None where nothing is known of it. `by` says what `net` is
-    made of.
+    made of. It is None where the cost of no request is known; `unpriced` requests are left out of it for that reason.
     """
 
     stage: str
@@ -69,7 +70,8 @@ class StageLine(Struct, frozen=True):
     extra_ms: float | None
     forecast: Gain
     judged: Gain | None
-    net: Gain
+    net: Gain | None
+    unpriced: int
     by: Literal["judged", "forecast"]
     verdict: Verdict
 
@@ -104,8 +106,8 @@ class StageReport(Struct, frozen=True):
         return found
 
 
-class _Run(Struct, frozen=True):
-    """One request of a stage, beside what a single card would have been."""
+class Run(Struct, frozen=True):
+    """One request of a stage, beside what a single card would have been. None is for what is not known."""
 
     calls: float
     extra_usd: float | None
@@ -114,13 +116,20 @@ class _Run(Struct, frozen=True):
     residual: float | None
     quality_per_usd: float
 
+    @property
+    def price(self) -> float | None:
+        """λ · extra cost, in quality; 0 where a dollar is worth nothing, whatever the request costs."""
+        if not self.quality_per_usd:
+            return 0.0
+        return None if self.extra_usd is None else self.quality_per_usd * self.extra_usd
+
 
 def stage_report(
     records: RecordStore, scanned: Iterable[Record], judged: Mapping[str, float], predictor: Predictor
 ) -> StageReport:
     """What the stages of the requests `scanned` cost and brought; `judged` are judgements by the ids of records."""
     replayer = Replayer(records, predictor)
-    runs: dict[tuple[str, str], list[_Run]] = collections.defaultdict(list)
+    runs: dict[tuple[str, str], list[Run]] = collections.defaultdict(list)
     methods: dict[str, str] = {}
     singles: dict[str, list[float]] = collections.defaultdict(list)
     graders: collections.Counter[str] = collections.Counter()
@@ -154,9 +163,9 @@ def stage_report(
         kinds = sorted(kind for name, kind in runs if name == stage)
         of_all = [run for kind in kinds for run in runs[stage, kind]]
         everywhere = [residual for residuals in singles.values() for residual in residuals]
-        lines.append(_line(stage, methods[stage], ALL_KINDS, of_all, everywhere))
+        lines.append(line_of(stage, methods[stage], ALL_KINDS, of_all, everywhere))
         if kinds != [ALL_KINDS]:
-            lines += [_line(stage, methods[stage], kind, runs[stage, kind], singles[kind]) for kind in kinds]
+            lines += [line_of(stage, methods[stage], kind, runs[stage, kind], singles[kind]) for kind in kinds]
     found = tuple(GraderLine(name, number) for name, number in sorted(graders.items()))
     return StageReport(count, lost, tuple(lines), found)
 
@@ -186,10 +195,10 @@ def _graders_of(decision: DecisionRecord, replayer: Replayer, known: dict[str, t
     return known[decision.policy_hash]
 
 
-def _run(decision: DecisionRecord, outcome: Outcome, alone: Candidate, judgement: float | None, worth: float) -> _Run:
+def _run(decision: DecisionRecord, outcome: Outcome, alone: Candidate, judgement: float | None, worth: float) -> Run:
     quality = decision.quality if decision.plan is None else decision.plan.quality
     own = next((call for call in outcome.calls if call.card == alone.card and call.verdict != "failed"), None)
-    return _Run(
+    return Run(
         calls=max(len(outcome.calls) - 1, 0),
         extra_usd=_beyond(outcome.cost_usd, own, alone.cost_usd, "cost_usd"),
         extra_ms=_beyond(outcome.total_ms, own, alone.latency_ms, "elapsed_ms"),
@@ -205,16 +214,22 @@ def _beyond(whole: float | None, own: CallOutcome | None, forecast: float | None
     return None if whole is None or of_card is None else whole - of_card
 
 
-def _line(stage: str, method: str, kind: str, runs: Sequence[_Run], singles: Sequence[float]) -> StageLine:
+def line_of(stage: str, method: str, kind: str, runs: Sequence[Run], singles: Sequence[float]) -> StageLine:
+    """The line of a stage from its runs, of which there is one at least; `singles` are the residuals of judged single
+    answers.
+    """
     residuals = [run.residual for run in runs if run.residual is not None]
-    is_judged = min(len(residuals), len(singles)) >= LEAST_JUDGED
     forecast = _gain([run.forecast for run in runs])
     judged = _difference(residuals, singles) if residuals and singles else None
     costs = [run.extra_usd for run in runs if run.extra_usd is not None]
-    price = float(np.mean([run.quality_per_usd for run in runs])) * (_mean(costs) or 0.0)
-    gain = judged if judged is not None and is_judged else forecast
-    low, high = gain.ci95
-    net = Gain(gain.answers, gain.mean - price, (low - price, high - price))
+    priced = [(run, run.price) for run in runs if run.price is not None]
+    own = [run.residual - price for run, price in priced if run.residual is not None]
+    is_judged = min(len(own), len(singles)) >= LEAST_JUDGED
+    net = None
+    if is_judged:
+        net = _difference(own, singles)
+    elif priced:
+        net = _gain([run.forecast - price for run, price in priced])
     return StageLine(
         stage=stage,
         method=method,
@@ -226,13 +241,14 @@ def _line(stage: str, method: str, kind: str, runs: Sequence[_Run], singles: Seq
         forecast=forecast,
         judged=judged,
         net=net,
+        unpriced=len(runs) - len(priced),
         by="judged" if is_judged else "forecast",
-        verdict=_verdict(len(runs), net, is_judged=is_judged),
+        verdict=_verdict(len(priced), net, is_judged=is_judged),
     )
 
 
-def _verdict(requests: int, net: Gain, *, is_judged: bool) -> Verdict:
-    if requests < LEAST_REQUESTS:
+def _verdict(requests: int, net: Gain | None, *, is_judged: bool) -> Verdict:
+    if net is None or requests < LEAST_REQUESTS:
         return "too few"
     # A forecast chose the stage, so of course it says that the stage pays.
     if net.ci95[0] > 0:

@@ -69,6 +69,11 @@ def test_few_equal_values_prove_little() -> None:
     assert found.low < 0.4
 
 
+def test_few_equal_values_prove_little_by_any_method() -> None:
+    found = estimate(log_of([True] * 3, [0.98] * 3, [1.0] * 3))
+    assert max(found.ips.low, found.self_normalised.low, found.doubly_robust.low) < 0.4
+
+
 def test_policies_that_agree_everywhere_differ_by_nothing() -> None:
     log = log_of([True] * 20, [0.98] * 20, [1.0] * 20)
     found = difference(log, log, np.zeros(20, dtype=bool))

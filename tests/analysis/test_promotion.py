@@ -106,6 +106,26 @@ def test_the_lower_end_of_the_interval_must_reach_the_least_change(least: float,
     assert result.promoted == granted
 
 
+def test_a_handful_of_prompts_without_a_flip_is_no_proof_that_none_will_flip() -> None:
+    outcomes = quadrants(5, 0, 0, 0)
+    result = promotion(outcomes, Budget(0.02, -0.01))
+    assert result.flips.negative_ci95 == (0.0, pytest.approx(0.4345, abs=1e-3))  # Wilson's bound for 0 of 5
+    assert result.flips.difference_ci95[0] < -0.25
+    (reason,) = result.refusals
+    assert reason.endswith("and at least -1.00% was required")
+    assert promotion(quadrants(900, 0, 0, 0), Budget(0.02, -0.01)).promoted
+
+
+def test_one_prompt_that_breaks_does_not_mark_its_domain_as_worse() -> None:
+    (lost, _) = promotion(quadrants(0, 1, 0, 40, domains=("law",) + ("maths",) * 40)).domains
+    assert (lost.domain, lost.flips.negative, lost.is_worse) == ("law", 1, False)
+
+
+def test_a_handful_of_graded_scores_that_stay_the_same_is_no_proof_either() -> None:
+    (*_, reason) = promotion(pairs(*[(0.75, 0.75)] * 5), Budget(None, -0.01)).refusals
+    assert reason.startswith("the mean score may change by -")
+
+
 def test_the_interval_is_that_of_resampled_prompts_and_its_seed_repeats_it() -> None:
     outcomes = quadrants(40, 10, 20, 30)
     changes = outcomes.new - outcomes.old

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from router.analysis.replay import Replayer
-from router.analysis.stages import StageReport, stage_report
+from router.analysis.stages import Run, StageReport, line_of, stage_report
 from router.cards.catalog import Catalog
 from router.commands import main
 from router.decide.exploration.rule import Draw, ExplorationRule
@@ -111,6 +111,41 @@ def test_a_plan_that_brings_nothing_for_its_price_does_not_pay_there_and_pays_el
     assert verdicts["coding"] == "pays"
     assert verdicts["maths"] == "does not pay"
     assert report.not_paying() == {"ladder": ["maths"]}
+
+
+def _run(quality_per_usd: float, extra_usd: float | None, gain: float = 0.05) -> Run:
+    return Run(1.0, extra_usd, 100.0, gain, gain, quality_per_usd)
+
+
+def test_each_request_is_priced_by_what_a_dollar_was_worth_for_it() -> None:
+    dear, cheap = [_run(10.0, 0.001)] * 20, [_run(0.1, 0.1)] * 20
+    found = line_of("plan/ladder", "cascade", "all", dear + cheap, [0.0] * 30)
+    assert found.net is not None
+    assert found.net.mean == pytest.approx(0.04)
+    assert (found.by, found.verdict) == ("judged", "pays")
+
+
+def test_the_interval_of_the_net_has_what_is_uncertain_of_the_costs() -> None:
+    # Nearly always cheap, and rarely so dear that nobody knows yet whether it pays.
+    runs = [_run(1.0, 0.01)] * 38 + [_run(1.0, 1.0)] * 2
+    found = line_of("plan/ladder", "cascade", "all", runs, [0.0] * 30)
+    assert found.net is not None
+    assert found.net.ci95[0] < -0.05
+    assert found.net.ci95[1] > 0
+    assert found.verdict == "unclear"
+
+
+def test_requests_of_unknown_cost_are_counted_and_are_not_free() -> None:
+    runs = [_run(1.0, 0.2)] * 30 + [_run(1.0, None)] * 50
+    found = line_of("plan/ladder", "cascade", "all", runs, [0.0] * 30)
+    assert found.net is not None
+    assert (found.net.answers, found.unpriced, found.verdict) == (30, 50, "does not pay")
+    assert found.net.mean == pytest.approx(-0.15)
+    unknown = line_of("plan/ladder", "cascade", "all", runs[30:], [0.0] * 30)
+    assert (unknown.net, unknown.unpriced, unknown.verdict) == (None, 50, "too few")
+    # Where no policy says what a dollar is worth, a cost is no reason against a stage.
+    free = line_of("plan/ladder", "cascade", "all", [_run(0.0, None)] * 40, [0.0] * 30)
+    assert (free.unpriced, free.verdict) == (0, "pays")
 
 
 def test_forecasts_alone_never_say_that_a_stage_pays(

@@ -91,6 +91,15 @@ def test_drift_finds_the_days_with_other_prompts(run: Run, store: Path) -> None:
     assert len({day["since"] for day in alarms}) == 1
 
 
+def test_days_before_the_time_that_is_asked_for_are_only_compared_with(run: Run, store: Path) -> None:
+    of_all, newest = (
+        {day["day"] for day in json.loads(run("drift", "--store", store, "--since", since, "--json").out)["traffic"]}
+        for since in ("30d", "1d")
+    )
+    assert len(of_all) == _DAYS - 3
+    assert newest == {max(of_all)}
+
+
 def test_gaps_say_what_an_adapter_would_be_worth(run: Run, store: Path) -> None:
     document = json.loads(run("gaps", "--store", store, "--since", "14d", "--json").out)
     gap = document["gaps"][0]

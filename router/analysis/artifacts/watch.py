@@ -46,11 +46,12 @@ class Watch(Struct, frozen=True, eq=False):
         tests = Cusum.start(COLUMNS, _WATCH_RULE)
         return cls(promotion, msgspec.structs.replace(CardDrift.empty(promotion), tests=tests))
 
-    def add(self, answer: ForecastedTwice) -> Watch:
-        """After one more judgement."""
+    def add(self, answer: ForecastedTwice, *, one_key: bool = False) -> Watch:
+        """After one more judgement; `one_key`: there are no two keys."""
         judged = msgspec.structs.replace(answer.judged, kind="")
         lost = _loss(judged.value, judged.expected) - _loss(judged.value, answer.previous)
-        return Watch(self.promotion, self.drift.add(judged), self.excess * 0.5 ** (1.0 / _HALF_LIFE) + lost)
+        drift = self.drift.add(judged, one_key=one_key)
+        return Watch(self.promotion, drift, self.excess * 0.5 ** (1.0 / _HALF_LIFE) + lost)
 
     def why_worse(self, *, one_key: bool) -> str | None:
         """Why the artifact should be rolled back; None where it should not. `one_key`: one key may say so alone."""

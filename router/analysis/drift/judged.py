@@ -3,7 +3,8 @@
 One test (`router.analysis.drift.cusum`) is for all prompts, and one for each kind of prompt. Each is made eight times:
 with all judgements, and without those of each of six keys, and of all other keys together. There is an alarm for
 everybody only where all of them say so, those that leave a key out with `CONFIRMED` of the evidence of all, or enough
-for an alarm themselves: no key raises one alone. The operator's own judgements are never left out.
+for an alarm themselves: no key raises one alone. The operator's own judgements are never left out. Where there is only
+one key, or none, nobody else could say so, and its judgements are those of everybody.
 
 The forecasts are also counted in bins of equal width, to be compared with the judgements.
 """
@@ -109,8 +110,8 @@ class CardDrift(Struct, frozen=True, eq=False):
         """Nothing was judged yet."""
         return cls(basis, (), np.zeros(NAMED), (), Cusum.start(COLUMNS), np.zeros((BINS, 4)))
 
-    def add(self, judged: Judged) -> CardDrift:
-        """After one more judgement."""
+    def add(self, judged: Judged, *, one_key: bool = False) -> CardDrift:
+        """After one more judgement; `one_key`: there are no two keys, so the alarms of one are for everybody."""
         drift = self._with_slot_for(judged.tenant, judged.at_s)._with_row_for(judged.kind)
         slot, last_s = drift._slot_of(judged.tenant), drift.last_s.copy()
         if 0 < slot < _OTHERS:
@@ -124,10 +125,10 @@ class CardDrift(Struct, frozen=True, eq=False):
         bins = counted(drift.bins, judged.expected, judged.value)
         drift = msgspec.structs.replace(drift, last_s=last_s, tests=tests, bins=bins, judged=drift.judged + 1)
         for row in rows:
-            drift = drift._alarmed(row, judged.at_s)
+            drift = drift._alarmed(row, judged.at_s, one_key=one_key)
         return drift
 
-    def _alarmed(self, row: int, now_s: float) -> CardDrift:
+    def _alarmed(self, row: int, now_s: float, *, one_key: bool) -> CardDrift:
         """With the alarms of a row, whose test begins anew after one for everybody."""
         rule = _KIND_RULE if row else RULE
         kind = self.kinds[row - 1] if row else ""
@@ -144,7 +145,7 @@ class CardDrift(Struct, frozen=True, eq=False):
             weakest = 1 + int(sums[1:].argmin())
             # Beyond the threshold, too: who waits until the others have a bad day by chance has raised the sum by then.
             needed = min(threshold, CONFIRMED * sums[0])
-            key = None if sums[weakest] >= needed else self._name_of(weakest)
+            key = None if one_key or sums[weakest] >= needed else self._name_of(weakest)
             found = self._alarm(first, index, kind, direction, now_s, key)
             drift = msgspec.structs.replace(drift, alarms=_with(others, found))
             if key is None:

@@ -3,9 +3,14 @@
 What counts is a *unit*: a key, or a conversation, which was sent to one arm by chance and stays there. Its value is the
 mean of its first outcomes, so a key with many requests counts once.
 
-The evidence is an e-value by betting on the arm. If the arm makes no difference, then the value `x` of a unit says
-nothing about its arm: the arm was drawn with a known probability `p`, whatever the unit is like and whatever came
-before. So for any numbers `a`, which may depend on `x` and on all units before it, the product over the units of
+What is asked is how much greater the mean of an arm is (`router.analysis.experiments.effect`): for outcomes in [0, 1]
+by an interval that is exact at every time, whatever the values are like; for others, such as costs, by one that is
+about right once there are enough units. The verdict is what this interval says, and one may look as often as one likes.
+
+For values without bounds, a second test has to agree, which is exact for any values but says less: whether the arm
+makes a difference at all. If it makes none, then the value `x` of a unit says nothing about its arm: the arm was drawn
+with a known probability `p`, whatever the unit is like and whatever came before. So for any numbers `a`, which may
+depend on `x` and on all units before it, the product over the units of
 
     exp(a / p) / ψ(a) in the second arm,   exp(-a / (1 - p)) / ψ(a) in the first,
     ψ(a) = p · exp(a / p) + (1 - p) · exp(-a / (1 - p))
@@ -14,9 +19,7 @@ is a martingale that starts at 1, and so is a mixture of such products over seve
 mixtures: Robbins 1970; for A/B experiments: Johari, Koomen, Pekelis & Walsh, "Peeking at A/B tests", KDD 2017). The
 probability that it ever reaches 1/α is at most α (Ville 1939), however often and whenever one looks, for any number of
 units and any shape of their values. The bet on a unit is proportional to `x - m`, where `m` is the mean of the units
-before it. A difference `d` is tested in the same way, on values from which `d` is subtracted in the second arm; the
-interval are the differences that are not refuted (design-based inference, as in Ham, Bojinov, Lindon & Tingley,
-"Design-based confidence sequences for anytime-valid causal inference", 2022).
+before it. It says nothing of the size of a difference: two arms may have one mean and differ in their spread.
 
 The test of canaries (`router.analysis.canary_trial`) asks another question: whether single answers fail more often,
 after as few as three of them, and with a share that may change.
@@ -31,6 +34,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
+from router.analysis.experiments.effect import ROUNDING, ApproximateEffect, BoundedEffect, BoundedMean, Effect
 from router.analysis.experiments.sequence import radius
 from router.types import Doubles
 
@@ -38,7 +42,6 @@ _BETS = np.geomspace(0.02, 1.0, 12)
 """Sizes of bets, as standardised differences that they are best for."""
 _FREE_UNITS = 20
 """How many units of a key count, however few there are of others."""
-_STEPS = 40
 
 Verdict = Literal["open", "higher", "lower", "alike"]
 """What is known of an arm's mean beside that of the first one; `alike`: the difference is less than what matters."""
@@ -54,8 +57,8 @@ class Unit(Struct, frozen=True):
 
 class Difference(Struct, frozen=True):
     """How much greater the mean of an arm is than that of the first one: the estimate, None without any, and the
-    interval that holds at every time. `units` of both are compared. `concluded_after` is after how many of them the
-    verdict was certain, if it is.
+    interval that holds at every time, None where it is not known. `units` of both are compared. `concluded_after` is
+    after how many of them the verdict was certain, if it is.
     """
 
     difference: float | None
@@ -67,8 +70,8 @@ class Difference(Struct, frozen=True):
 
 
 class Arm(Struct, frozen=True):
-    """The units of one arm: their mean, None without any, and an interval of it that holds at every time; about, for
-    few units.
+    """The units of one arm: their mean, None without any, and an interval of it that holds at every time; only about,
+    for few units of values without bounds, and None where these are all equal.
     """
 
     units: int
@@ -78,10 +81,11 @@ class Arm(Struct, frozen=True):
 
 
 class _Bets:
-    """The logarithms of the products for one hypothetical difference, by key: for a greater and for a lower mean."""
+    """The logarithms of the products, by key: for greater and for lower values in the second arm."""
 
-    def __init__(self, share: float, difference: float) -> None:
-        self._p, self._difference = share, difference
+    def __init__(self, share: float, alpha: float) -> None:
+        # Half of `alpha` for each direction.
+        self._p, self._needed = share, math.log(2 / alpha)
         self._count, self._total, self._squares = 0, 0.0, 0.0
         self._of_all: Doubles = np.zeros((2, len(_BETS)))
         self._of_key: Doubles = np.zeros((8, 2, len(_BETS)))
@@ -89,9 +93,8 @@ class _Bets:
     def add(self, value: float, place: int, *, is_second: bool) -> None:
         """Take the next unit, of the key at this place."""
         p = self._p
-        x = value - self._difference if is_second else value
-        surprise = x - self._total / self._count if self._count else 0.0
-        self._count, self._total = self._count + 1, self._total + x
+        surprise = value - self._total / self._count if self._count else 0.0
+        self._count, self._total = self._count + 1, self._total + value
         self._squares += surprise * surprise
         scale = math.sqrt(self._squares / self._count)
         if not scale:
@@ -105,16 +108,14 @@ class _Bets:
         self._of_key[place] += won
         self._of_all += won
 
-    def evidence(self) -> tuple[float, float]:
-        """The logarithms of the e-values that the mean is greater, and that it is lower."""
-        higher, lower = _mixed(self._of_all)
-        return float(higher), float(lower)
-
-    def evidence_of_any_but_one(self, keys: int) -> tuple[float, float]:
-        """The same, as far as it is left whichever of the first `keys` keys is left out; 0 and less with one key."""
-        left = self._of_all - self._of_key[:keys]
-        higher, lower = _mixed(left).min(axis=0)
-        return float(higher), float(lower)
+    def differs(self, sign: int, *, any_but_one: bool) -> bool:
+        """Whether values are certainly greater in the second arm (`sign` 1), or lower (-1); with `any_but_one`, also
+        whichever key is left out.
+        """
+        left = self._of_all[None]
+        if any_but_one:
+            left = np.concatenate([left, left - self._of_key])
+        return bool((_mixed(left[:, 0 if sign > 0 else 1]) >= self._needed).all())
 
 
 def _mixed(products: Doubles) -> Doubles:
@@ -126,105 +127,73 @@ def _mixed(products: Doubles) -> Doubles:
 
 class Comparison:
     """Compares one arm with the first one, unit by unit. `share` is the probability `p` of the arm among both.
+    `bounded`: all values are in [0, 1].
 
     The verdict, once it is certain, stays. Where there are several keys, it also has to hold whichever key is left out,
     so that no key alone decides.
     """
 
-    def __init__(self, share: float, alpha: float, min_effect: float = 0.0, *, several_keys: bool = False) -> None:
-        self._share, self._several_keys = share, several_keys
-        # Half of `alpha` for each direction.
-        self._needed = math.log(2 / alpha)
-        differences = (0.0, min_effect, -min_effect) if min_effect else (0.0,)
-        self._bets = [_Bets(share, difference) for difference in differences]
+    def __init__(
+        self,
+        share: float,
+        alpha: float,
+        min_effect: float = 0.0,
+        *,
+        several_keys: bool = False,
+        bounded: bool = False,
+    ) -> None:
+        self._min_effect, self._several_keys = min_effect, several_keys
+        self._effect: Effect = BoundedEffect(share, alpha) if bounded else ApproximateEffect(share, alpha)
+        self._bets = None if bounded else _Bets(share, alpha)
         self._places: dict[str, int] = {}
-        self._units: list[tuple[float, bool]] = []
+        self._units, self._totals = [0, 0], [0.0, 0.0]
         self.verdict: Verdict = "open"
         self._concluded_after: int | None = None
 
     def add(self, value: float, key: str, *, is_second: bool) -> None:
         """Take the next unit of either arm."""
         place = self._places.setdefault(key, len(self._places))
-        self._units.append((value, is_second))
+        self._units[is_second] += 1
+        self._totals[is_second] += value
+        self._effect.add(value, place, is_second=is_second)
         if self.verdict != "open":
             return
-        for bets in self._bets:
-            bets.add(value, place, is_second=is_second)
+        if self._bets is not None:
+            self._bets.add(value, place, is_second=is_second)
         self.verdict = self._concluded()
         if self.verdict != "open":
-            self._concluded_after = len(self._units)
+            self._concluded_after = sum(self._units)
 
     def _concluded(self) -> Verdict:
-        higher, lower = self._refuted(self._bets[0])
-        if higher or lower:
-            return "higher" if higher else "lower"
-        if len(self._bets) > 1 and self._refuted(self._bets[1])[1] and self._refuted(self._bets[2])[0]:
-            return "alike"
-        return "open"
+        if self._is_certain(1):
+            return "higher"
+        if self._is_certain(-1):
+            return "lower"
+        least = self._min_effect
+        return "alike" if least and self._is_beyond(-least, 1) and self._is_beyond(least, -1) else "open"
 
-    def _refuted(self, bets: _Bets) -> tuple[bool, bool]:
-        """Whether the difference is certainly greater than that of the bets, and whether it is lower."""
-        higher, lower = (evidence >= self._needed for evidence in bets.evidence())
-        if self._several_keys and (higher or lower):
-            left = bets.evidence_of_any_but_one(len(self._places))
-            higher, lower = higher and left[0] >= self._needed, lower and left[1] >= self._needed
-        return higher, lower
+    def _is_certain(self, sign: int) -> bool:
+        if not self._is_beyond(0.0, sign):
+            return False
+        return self._bets is None or self._bets.differs(sign, any_but_one=self._several_keys)
+
+    def _is_beyond(self, difference: float, sign: int) -> bool:
+        # To leave out each key takes longer, so it is asked only where it matters.
+        if not self._effect.is_beyond(difference, sign, any_but_one=False):
+            return False
+        return not self._several_keys or self._effect.is_beyond(difference, sign, any_but_one=True)
 
     def difference(self) -> Difference:
-        """What is known now. Takes time in proportion to the number of units."""
-        means = [[value for value, is_second in self._units if is_second == which] for which in (False, True)]
-        if not all(means):
-            return Difference(None, None, None, len(self._units), self.verdict, self._concluded_after)
-        estimate = sum(means[1]) / len(means[1]) - sum(means[0]) / len(means[0])
-        values = np.array([value for value, _ in self._units])
-        arms = np.array([is_second for _, is_second in self._units])
-        low, high = (self._bound(values, arms, estimate, direction) for direction in (-1.0, 1.0))
-        return Difference(estimate, low, high, len(values), self.verdict, self._concluded_after)
-
-    def _bound(self, values: Doubles, arms: np.ndarray, estimate: float, direction: float) -> float | None:
-        """The greatest difference (for `direction` 1) or the least that is not refuted; None where none is."""
-
-        def is_refuted(difference: float) -> bool:
-            higher, lower = _evidence_of_all(values - difference * arms, arms, self._share)
-            return (lower if direction > 0 else higher) >= self._needed
-
-        step = 4 * float(values.std()) / math.sqrt(len(values)) or abs(estimate)
-        outer = estimate + direction * step
-        for _ in range(_STEPS):
-            if is_refuted(outer):
-                break
-            step *= 2
-            outer = estimate + direction * step
-            if step > 1e3 * (float(np.ptp(values)) or 1.0):
-                return None
-        inner = estimate
-        for _ in range(_STEPS):
-            middle = (inner + outer) / 2
-            if is_refuted(middle):
-                outer = middle
-            else:
-                inner = middle
-            if abs(outer - inner) < 1e-3 * step:
-                break
-        return outer
-
-
-def _evidence_of_all(values: Doubles, arms: np.ndarray, p: float) -> tuple[float, float]:
-    """What `_Bets` computes, for all units at once."""
-    counts = np.arange(1, len(values) + 1)
-    before = np.concatenate([values[:1], np.cumsum(values)[:-1] / counts[:-1]])
-    surprise = values - before
-    scale = np.sqrt(np.cumsum(surprise * surprise) / counts)
-    stake = math.sqrt(p * (1 - p)) * surprise / np.where(scale > 0, scale, 1.0)
-    found = []
-    for sign in (1.0, -1.0):
-        products = []
-        for bet in _BETS:
-            stakes = sign * bet * stake
-            expected = np.logaddexp(math.log(p) + stakes / p, math.log(1 - p) - stakes / (1 - p))
-            products.append(float((np.where(arms, stakes / p, -stakes / (1 - p)) - expected).sum()))
-        found.append(float(_mixed(np.array(products))))
-    return found[0], found[1]
+        """What is known now: the difference of the means of both arms, with the interval of the effect."""
+        units = sum(self._units)
+        if not all(self._units):
+            return Difference(None, None, None, units, self.verdict, self._concluded_after)
+        first, second = (total / count for total, count in zip(self._totals, self._units, strict=True))
+        estimate = second - first
+        bounds = self._effect.bounds()
+        # The effect is estimated in another way, so for few units the difference may lie beyond its interval.
+        low, high = (None, None) if bounds is None else (min(bounds[0], estimate), max(bounds[1], estimate))
+        return Difference(estimate, low, high, units, self.verdict, self._concluded_after)
 
 
 class Experiment:
@@ -232,18 +201,30 @@ class Experiment:
 
     `alpha` is the probability of ever concluding a difference where there is none, over all arms together.
     `min_effect` is the least difference that matters, 0 where any does. `several_keys`: no key alone decides.
+    `bounded`: all values are in [0, 1].
     """
 
     def __init__(
-        self, weights: Sequence[float], alpha: float, min_effect: float = 0.0, *, several_keys: bool = False
+        self,
+        weights: Sequence[float],
+        alpha: float,
+        min_effect: float = 0.0,
+        *,
+        several_keys: bool = False,
+        bounded: bool = False,
     ) -> None:
         self.units = 0
         self._alpha = alpha
         self._sums: Doubles = np.zeros((len(weights), 3))
+        self._means = [BoundedMean(alpha) for _ in weights] if bounded else None
         self._of_key: dict[str, int] = {}
         self._comparisons = [
             Comparison(
-                weight / (weights[0] + weight), alpha / (len(weights) - 1), min_effect, several_keys=several_keys
+                weight / (weights[0] + weight),
+                alpha / (len(weights) - 1),
+                min_effect,
+                several_keys=several_keys,
+                bounded=bounded,
             )
             for weight in weights[1:]
         ]
@@ -261,6 +242,8 @@ class Experiment:
         self.units += 1
         self._of_key[unit.key] = self._of_key.get(unit.key, 0) + 1
         self._sums[unit.arm] += (1.0, unit.value, unit.value * unit.value)
+        if self._means is not None:
+            self._means[unit.arm].add(unit.value)
         for position, comparison in enumerate(self._comparisons, 1):
             if unit.arm in (0, position):
                 comparison.add(unit.value, unit.key, is_second=unit.arm == position)
@@ -278,11 +261,22 @@ class Experiment:
     def arms(self) -> list[Arm]:
         """Every arm by itself."""
         found = []
-        for count, total, squares in self._sums.tolist():
+        for position, (count, total, squares) in enumerate(self._sums.tolist()):
             if not count:
                 found.append(Arm(0))
                 continue
             mean = total / count
-            half = float(radius(count, max(squares / count - mean * mean, 0.0) ** 0.5, self._alpha))
-            found.append(Arm(int(count), mean, mean - half, mean + half))
+            low, high = self._bounds(position, count, mean, squares)
+            found.append(Arm(int(count), mean, low, high))
         return found
+
+    def _bounds(self, arm: int, count: float, mean: float, squares: float) -> tuple[float | None, float | None]:
+        """The interval of the mean of an arm."""
+        if self._means is not None:
+            return self._means[arm].bounds()
+        std = max(squares / count - mean * mean, 0.0) ** 0.5
+        # Squares lose half of the digits.
+        if std <= ROUNDING**0.5 * abs(mean):
+            return None, None
+        half = float(radius(count, std, self._alpha))
+        return mean - half, mean + half

@@ -25,7 +25,13 @@ class Reader:
     def __init__(self, spec: ExperimentSpec, began_s: float, *, several_keys: bool) -> None:
         self.spec, self.began_s, self.several_keys = spec, began_s, several_keys
         weights = [arm.weight for arm in spec.arms]
-        self.experiment = Experiment(weights, spec.stop.alpha, spec.stop.min_effect, several_keys=several_keys)
+        self.experiment = Experiment(
+            weights,
+            spec.stop.alpha,
+            spec.stop.min_effect,
+            several_keys=several_keys,
+            bounded=spec.metric == "feedback",
+        )
         self._arms = {arm.name: position for position, arm in enumerate(spec.arms)}
         # None where a unit is complete.
         self._open: dict[str, list[float] | None] = {}

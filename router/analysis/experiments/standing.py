@@ -41,10 +41,8 @@ def begun(spec: ExperimentSpec, policy: str, now_s: float) -> Standing:
 
 def ended(standing: Standing, spec: ExperimentSpec, experiment: Experiment, now_s: float) -> Standing:
     """The standing with what is known now, stopped where that is enough."""
-    arms = experiment.arms()
-    if spec.metric == "feedback":
-        arms = [_within_0_and_1(arm) for arm in arms]
-    known = msgspec.structs.replace(standing, arms=tuple(arms), differences=tuple(experiment.differences()))
+    arms, differences = tuple(experiment.arms()), tuple(experiment.differences())
+    known = msgspec.structs.replace(standing, arms=arms, differences=differences)
     wanted = "higher" if spec.higher_is_better else "lower"
     verdicts = experiment.verdicts
     better = [number for number, verdict in enumerate(verdicts) if verdict == wanted]
@@ -65,12 +63,6 @@ def ended(standing: Standing, spec: ExperimentSpec, experiment: Experiment, now_
         ]
         why = "; ".join(each)
     return msgspec.structs.replace(known, stopped_s=now_s, goes_to=goes_to, why=why)
-
-
-def _within_0_and_1(arm: Arm) -> Arm:
-    if arm.low is None or arm.high is None:
-        return arm
-    return msgspec.structs.replace(arm, low=max(arm.low, 0.0), high=min(arm.high, 1.0))
 
 
 def in_words(difference: Difference, spec: ExperimentSpec) -> str:

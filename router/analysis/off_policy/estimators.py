@@ -206,7 +206,7 @@ def _doubly_robust_part(log: Log) -> tuple[float, float]:
     off = np.where(weights > 0, log.value - log.forecast, 0.0)
     correction = float((weights * off).sum()) / total
     # Two more observations of the mean weight, one standard deviation above and below.
-    mean_square = float((weights[weights > 0] ** 2).mean())
+    mean_square = _mean_square(weights)
     # One term a request, so that what forecasts and errors have in common counts: forecasts may be too much alike.
     terms = log.forecast - mean + (len(log) / total) * weights * (off - correction)
     variance = float((terms**2).sum()) / len(log) ** 2 + 2.0 * mean_square * (log.spread / total) ** 2
@@ -219,17 +219,23 @@ def _self_normalised(log: Log, weights: Doubles) -> Estimate:
         return Estimate(math.nan, log.least, log.most)
     values = np.where(weights > 0, log.value, 0.0)
     mean = float((weights * values).sum()) / total
-    mean_square = float((weights[weights > 0] ** 2).mean())
-    squares = float((weights**2 * (values - mean) ** 2).sum()) + 2.0 * mean_square * log.spread**2
+    squares = float((weights**2 * (values - mean) ** 2).sum()) + 2.0 * _mean_square(weights) * log.spread**2
     half = t_quantile(effective_size(weights) - 1.0) * math.sqrt(squares) / total
     return _clipped(log, mean, half)
+
+
+def _mean_square(weights: Doubles) -> float:
+    """The mean of the squares of the weights that are not 0."""
+    return float((weights[weights > 0] ** 2).mean())
 
 
 def _ips(log: Log, weights: Doubles) -> Estimate:
     terms = np.where(weights > 0, weights * np.nan_to_num(log.value), 0.0)
     if not weights.any():
         return Estimate(math.nan, log.least, log.most)
-    half = t_quantile(effective_size(weights) - 1.0) * float(terms.std()) / math.sqrt(len(terms))
+    # The two added observations are of the mean weight, as in the other methods.
+    squares = float(((terms - terms.mean()) ** 2).sum()) + 2.0 * _mean_square(weights) * log.spread**2
+    half = t_quantile(effective_size(weights) - 1.0) * math.sqrt(squares) / len(terms)
     return _clipped(log, float(terms.mean()), half)
 
 

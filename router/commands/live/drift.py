@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,7 +127,9 @@ def _days(stores_at: tuple[str | None, str | None], start_s: float, router: Rout
         return []
     with records:
         days = read_days(records, start_s - REFERENCE_DAYS * DAY_S, time.time(), router.predictor)
-    return compared_days(days)
+    # The days before the first one are only what it is compared with. Their tests had too few days before them.
+    first = datetime.datetime.fromtimestamp(start_s // DAY_S * DAY_S, datetime.UTC).date().isoformat()
+    return [test for test in compared_days(days) if test.day >= first]
 
 
 def _as_json(card: str, alarm: Alarm) -> dict[str, Any]:

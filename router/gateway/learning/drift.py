@@ -88,7 +88,7 @@ class DriftWatch:
         for _ in range(_TRIES):
             blob, drift = self._known.get(card, (Blob(f"{DRIFT}{card}", 0, b""), None))
             before = drift if drift is not None and drift.basis == basis else CardDrift.empty(basis)
-            after = await asyncio.to_thread(_added, before, judged)
+            after = await asyncio.to_thread(_added, before, judged, one_key=not self._has_others())
             written = msgspec.structs.replace(blob, content=to_bytes(after))
             try:
                 version = await self._store.swap_blob(written, self._clock())
@@ -119,9 +119,9 @@ class DriftWatch:
         self._known[card] = msgspec.structs.replace(blob, content=b""), drift
 
 
-def _added(drift: CardDrift, judged: Sequence[Judged]) -> CardDrift:
+def _added(drift: CardDrift, judged: Sequence[Judged], *, one_key: bool) -> CardDrift:
     for each in judged:
-        drift = drift.add(each)
+        drift = drift.add(each, one_key=one_key)
     return drift
 
 

@@ -273,9 +273,10 @@ class PromotedArtifact:
         promotion = f"{artifact} {chain[-1].since_s}"
         for _ in range(_TRIES):
             blob = await blob_named(self._store, _WATCH) or Blob(_WATCH, 0, b"")
-            watch = await asyncio.to_thread(watched, blob.content, promotion, answers)
+            one_key = not self._has_others()
+            watch = await asyncio.to_thread(watched, blob.content, promotion, answers, one_key=one_key)
             if await self._store.swap_blob(Blob(_WATCH, blob.version, watch.to_bytes()), self._clock()):
-                why = watch.why_worse(one_key=not self._has_others())
+                why = watch.why_worse(one_key=one_key)
                 if why is not None:
                     await self._roll_back(artifact, why)
                 return
@@ -308,7 +309,7 @@ class PromotedArtifact:
             await self._follow()
 
 
-def watched(content: bytes, promotion: str, answers: list[ForecastedTwice]) -> Watch:
+def watched(content: bytes, promotion: str, answers: list[ForecastedTwice], *, one_key: bool = False) -> Watch:
     """The test in a blob after further answers; one of another promotion, or a damaged one, begins anew."""
     try:
         watch = Watch.from_bytes(content) if content else Watch.start(promotion)
@@ -318,5 +319,5 @@ def watched(content: bytes, promotion: str, answers: list[ForecastedTwice]) -> W
     if watch.promotion != promotion:
         watch = Watch.start(promotion)
     for each in answers:
-        watch = watch.add(each)
+        watch = watch.add(each, one_key=one_key)
     return watch

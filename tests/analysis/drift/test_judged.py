@@ -58,6 +58,21 @@ def test_the_false_judgements_of_one_key_raise_no_alarm_for_everybody() -> None:
     assert {alarm.key for alarm in drift.alarms} == {"eve"}
 
 
+def test_where_there_is_one_key_its_alarm_is_for_everybody_and_ends_with_the_change() -> None:
+    rng, drift = np.random.default_rng(7), CardDrift.empty("b")
+    for number in range(700):
+        right = 0.3 if 300 <= number < 400 else 0.9
+        judged = Judged(_START_S + 60.0 * number, "", 0.9, float(rng.random() < right))
+        drift = drift.add(judged, one_key=True)
+        if number == 399:
+            (alarm,) = drift.alarms
+            assert (alarm.direction, alarm.key, alarm.is_open) == ("worse", None, True)
+            raised_s = alarm.raised_s
+    (alarm,) = drift.alarms
+    assert (alarm.direction, alarm.raised_s) == ("worse", raised_s)
+    assert alarm.ended_s == pytest.approx(_START_S + 400 * 60, abs=1_800)
+
+
 def test_the_operator_needs_no_other_witness() -> None:
     drift = _after(CardDrift.empty("b"), 200, 0.8)
     for number in range(40):

@@ -56,13 +56,28 @@ def test_two_workers_find_one_drop_together_and_log_it_once(caplog: pytest.LogCa
 
 def test_the_only_key_of_a_gateway_alarms_its_operator_and_one_of_several_does_not() -> None:
     async def run() -> None:
-        for several_keys, alarms in ((True, 0), (False, 1)):
+        for several_keys, alarms, key in ((True, 0, "ann"), (False, 1, None)):
             watch = _watch(SqliteState(), several_keys=several_keys)
             for number in range(200):
                 watch.add(_lesson("ann", 0.0 if number > 100 else 0.8))
             await watch.refresh()
             assert len(watch.alarms) == alarms
-            assert {alarm.key for alarm in watch.present()["card"].alarms} == {"ann"}
+            assert {alarm.key for alarm in watch.present()["card"].alarms} == {key}
+
+    asyncio.run(run())
+
+
+def test_on_a_gateway_without_keys_an_alarm_ends_when_the_answers_are_as_before() -> None:
+    async def run() -> None:
+        watch = _watch(SqliteState(), several_keys=False)
+        for number in range(450):
+            watch.add(_lesson("", 0.2 if 150 <= number < 250 else 0.8))
+            await watch.refresh()
+            if number == 249:
+                ((_, alarm),) = watch.alarms
+                assert (alarm.direction, alarm.key) == ("worse", None)
+        assert watch.alarms == []
+        assert [alarm.ended_s is not None for alarm in watch.present()["card"].alarms] == [True]
 
     asyncio.run(run())
 

@@ -113,10 +113,13 @@ def _print(report: StageReport) -> None:
                 _gain(line.forecast),
                 "" if line.judged is None else f"{line.judged.answers:,}",
                 "" if line.judged is None else _gain(line.judged),
-                f"{_gain(line.net)} ({line.by})",
+                "" if line.net is None else f"{_gain(line.net)} ({line.by})",
                 line.verdict,
             )
         out.print(shown)
+        unpriced = max(line.unpriced for line in report.stages)
+        if unpriced:
+            out.print(f"the cost of up to {unpriced:,} requests of a stage is not known: its net leaves them out")
     else:
         out.print("no plan answered any of them, and none was explored")
     for shadow in report.shadows:
