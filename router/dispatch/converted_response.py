@@ -19,11 +19,11 @@ from router.wire.usage import Delivered
 def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[str, Any]) -> UpstreamResponse:
     """A decoded chat response in the client's protocol; an error response is unchanged. `body` is the request's."""
     if isinstance(response.body, EventStream):
-        stream = ConvertedStream(response.body, conversion.events(body, response.card.server_id))
+        stream = ConvertedStream(response.body, conversion.events(body, response.card.id_without_effort))
         return msgspec.structs.replace(response, body=stream)
     if response.status >= 300:
         return response
-    answer = conversion.answer(response.decoded, body, response.card.server_id)
+    answer = conversion.answer(response.decoded, body, response.card.id_without_effort)
     return msgspec.structs.replace(response, body=json_bytes(answer))
 
 
