@@ -57,7 +57,7 @@ def fit_latency(records: Iterable[Record], catalog: Catalog) -> list[CardFit]:
         if position is None or (usage := _of_one_stream(record)) is None:
             continue
         card = catalog[position]
-        name = card.server_id
+        name = card.id_without_effort
         if name not in machines:
             machines[name] = machines_of([card])
             servers[name] = deployments_of(card)[0].server
@@ -77,7 +77,7 @@ def speeds_of(fits: Iterable[CardFit], catalog: Catalog) -> Mapping[str, Speed]:
     for name, speed in fitted.items():
         by_server.setdefault(deployments_of(catalog.named(name))[0].server, []).append(speed)
     for card in catalog:
-        others = by_server.get(deployments_of(card)[0].server) if card.server_id == card.id else None
+        others = by_server.get(deployments_of(card)[0].server) if card.id_without_effort == card.id else None
         # Without an address, it is the provider's: its models run on machines of many kinds.
         if card.id in fitted or not others or not (card.base_url or card.deployments):
             continue

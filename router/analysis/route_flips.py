@@ -155,7 +155,7 @@ def _decided(decided: Decide, policy: Policy, unavailable: Mapping[str, str]) ->
 
 def _places(catalog: Catalog, card: str, other: str) -> tuple[str, ...]:
     """The ids of the card and of its efforts; the id alone where `other` is the same model at another effort."""
-    if catalog.named(card).server_id == catalog.named(other).server_id:
+    if catalog.named(card).id_without_effort == catalog.named(other).id_without_effort:
         return (card,)
     return tuple(each.id for each in catalog if card in (each.id, each.effort_of))
 

@@ -42,7 +42,7 @@ class Catalog(Sequence[Card]):
     but for what is computed of it once (`derived`).
 
     An adapter has the facts of its base that its card does not state (`router.cards.adapter.inheritance`); `stated` are
-    the cards as they were given. `ids` and `server_ids` are those of the cards, in their order.
+    the cards as they were given. `ids` and `ids_without_effort` are those of the cards, in their order.
     """
 
     def __init__(self, cards: Iterable[Card], speeds: Mapping[str, Speed] | None = None) -> None:
@@ -78,7 +78,7 @@ class Catalog(Sequence[Card]):
         self._cards = tuple(
             card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
         )
-        self.server_ids = tuple(card.server_id for card in self._cards)
+        self.ids_without_effort = tuple(card.id_without_effort for card in self._cards)
         with_facts = {card.id: card for card in self._cards}
         for card in self._cards:
             _check_served(card, with_facts)
@@ -120,13 +120,13 @@ class Catalog(Sequence[Card]):
 
     def with_speeds(self, speeds: Mapping[str, Speed]) -> Catalog:
         """The catalogue with these fits of estimated latency, those of cards that do not exist left out."""
-        known = {name: speed for name, speed in speeds.items() if name in self.server_ids}
+        known = {name: speed for name, speed in speeds.items() if name in self.ids_without_effort}
         return Catalog((card for card in self.stated if card.effort_of is None), known) if known else self
 
     def fitted_speed(self, card: Card) -> Speed | None:
         """The fit that the latency of the card is estimated by; None where there is none, or the card states both."""
         stated = card.latency is not None and None not in (card.latency.ttft_ms, card.latency.tpot_ms)
-        return None if stated else self.speeds.get(card.server_id)
+        return None if stated else self.speeds.get(card.id_without_effort)
 
     def inherited(self, name: str) -> Mapping[str, Any]:
         """The facts that the card with this name inherits from its base, as the keys and values of YAML."""
@@ -171,10 +171,9 @@ class Catalog(Sequence[Card]):
         for position, card in enumerate(self._cards):
             base = None if card.base is None else self._cards[self._position[card.base]]
             is_there = base is not None and (base.base_url, base.deployments) == (card.base_url, card.deployments)
-            positions.setdefault(card.server_id if base is None or not is_there else base.server_id, []).append(
-                position
-            )
-        return {host: np.array(each) for host, each in positions.items()}
+            host = card if base is None or not is_there else base
+            positions.setdefault(host.id_without_effort, []).append(position)
+        return {name: np.array(each) for name, each in positions.items()}
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

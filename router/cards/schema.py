@@ -363,8 +363,8 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         return None
 
     @property
-    def server_id(self) -> str:
-        """The id of the card whose servers are called: that of `effort_of`, else the card's own."""
+    def id_without_effort(self) -> str:
+        """The id of the card whose effort this is, `effort_of`, else the card's own: efforts share their servers."""
         return self.effort_of or self.id
 
 

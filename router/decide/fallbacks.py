@@ -20,7 +20,7 @@ T = TypeVar("T")
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
 _NEAR = 256
-"""So many of the first cards are gone through one by one: most orders have enough servers among them."""
+"""So many of the first cards are gone through one by one: most orders have enough fallbacks among them."""
 _REMEMBERED_FIRSTS = 64
 """The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
@@ -34,8 +34,8 @@ def fallbacks_of(catalog: Catalog, order: Order, count: int, needed_tokens: int)
 def fallbacks_among(
     catalog: Catalog, order: Sequence[int] | Indices, count: int, needed_tokens: int, *, is_whole: bool = True
 ) -> tuple[str, ...] | None:
-    """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
-    model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
+    """The next `count` cards after the first of `order`, each at its best effort, as none stands in for another of its
+    card. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
     the same hosts with the same keys, such as adapters of one server, fail together with it.
 
     Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
@@ -46,7 +46,7 @@ def fallbacks_among(
     """
     facts = once(catalog, "shared", functools.partial(_Shared, catalog))
     first = int(order[0])
-    picked, after = facts.next_servers(order, count)
+    picked, after = facts.next_cards(order, count)
     if len(picked) < count and not is_whole:
         return None
     unlike = facts.unlike(first)
@@ -93,12 +93,13 @@ class _Unlike(NamedTuple):
 class _Shared:
     """What the cards of a catalogue share, computed once: the request decides only their order.
 
-    `context_tokens`, of shape `(cards,)`, is NaN where a card states none.
+    `context_tokens`, of shape `(cards,)`, is NaN where a card states none. `_own` has the same number for the efforts
+    of one card.
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        self._server, _ = _numbered(catalog.server_ids)
-        self._servers: list[int] = self._server.tolist()
+        self._own, _ = _numbered(catalog.ids_without_effort)
+        self._own_list: list[int] = self._own.tolist()
         self._accounts, self._distinct_accounts = _numbered(map(_accounts, catalog))
         self._weights, self._distinct_weights = _numbered(map(_weights, catalog))
         stated = (card.context_tokens for card in catalog)
@@ -113,25 +114,25 @@ class _Shared:
         """The cards that state more context than the card `first`, or none."""
         return bytes(~(self.context_tokens <= self.context_tokens[first]))
 
-    def next_servers(self, order: Sequence[int] | Indices, count: int) -> tuple[list[int], int]:
-        """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
+    def next_cards(self, order: Sequence[int] | Indices, count: int) -> tuple[list[int], int]:
+        """The next `count` cards after the first, each at its best effort, and where in `order` they end."""
         picked: list[int] = []
-        servers, place = self._servers, 0
-        seen = {servers[order[0]]}
+        own, place = self._own_list, 0
+        seen = {own[order[0]]}
         while len(picked) < count and (place := place + 1) < len(order):
             card = int(order[place])
-            if (server := servers[card]) not in seen:
-                seen.add(server)
+            if own[card] not in seen:
+                seen.add(own[card])
                 picked.append(card)
         return picked, place + 1
 
     def next_that_meet(
         self, demands: Sequence[bytes], order: Sequence[int] | Indices, count: int, *, is_whole: bool
     ) -> list[int] | None:
-        """The cards of `next_servers` after exchanges, from the last one on, each of which meets one demand more. None
+        """The cards of `next_cards` after exchanges, from the last one on, each of which meets one demand more. None
         where it takes more of an order that is not `is_whole`.
         """
-        picked, after = self.next_servers(order, count)
+        picked, after = self.next_cards(order, count)
         # In the order in which they give way.
         places = {card: place for place, card in reversed(list(enumerate(picked)))}
         met: list[bytes] = []
@@ -152,23 +153,23 @@ class _Shared:
         return sorted(places, key=places.__getitem__)
 
     def first_that(self, meets: bytes, order: Sequence[int] | Indices, after: int) -> int | None:
-        """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
-        servers = self._servers
+        """The first place in `order` from `after` on of a card that `meets` has, at its best effort."""
+        own = self._own_list
         near = order[:_NEAR].tolist() if isinstance(order, np.ndarray) else order[:_NEAR]
-        seen = {servers[card] for card in near[:after]}
+        seen = {own[card] for card in near[:after]}
         for place, card in enumerate(near[after:], after):
-            if (server := servers[card]) not in seen:
+            if own[card] not in seen:
                 if meets[card]:
                     return place
-                seen.add(server)
+                seen.add(own[card])
         return self._first_of_many(meets, np.asarray(order), after) if len(order) > _NEAR else None
 
     def _first_of_many(self, meets: bytes, order: Indices, after: int) -> int | None:
-        places, servers = np.arange(len(order)), self._server[order]
-        best = np.empty(len(self._server), dtype=np.intp)
-        # The first of each server is written last.
-        best[servers[::-1]] = places[::-1]
-        found = np.frombuffer(meets, dtype=np.bool_)[order] & (best[servers] == places)
+        places, own = np.arange(len(order)), self._own[order]
+        best = np.empty(len(self._own), dtype=np.intp)
+        # The first effort of each card is written last.
+        best[own[::-1]] = places[::-1]
+        found = np.frombuffer(meets, dtype=np.bool_)[order] & (best[own] == places)
         found[:after] = False
         place = int(found.argmax())
         return place if found[place] else None

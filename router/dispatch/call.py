@@ -132,7 +132,7 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
 
 
 def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
-    adapted = adapt(call.body, dialect, card.server_id)
+    adapted = adapt(call.body, dialect, card.id_without_effort)
     if adapted.body is call.body:
         return call
     return msgspec.structs.replace(call, body=adapted.body, changed=adapted.changed)

@@ -23,12 +23,12 @@ def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[
     Raises UpstreamError for an answer that cannot be converted.
     """
     if isinstance(response.body, EventStream):
-        stream = ConvertedStream(response.body, conversion.events(body, response.card.server_id))
+        stream = ConvertedStream(response.body, conversion.events(body, response.card.id_without_effort))
         return msgspec.structs.replace(response, body=stream)
     if response.status >= 300:
         return response
     try:
-        answer = conversion.answer(response.decoded, body, response.card.server_id)
+        answer = conversion.answer(response.decoded, body, response.card.id_without_effort)
     except UpstreamError as error:
         # Its upstream charges for an answer that cannot be used, too.
         assert isinstance(response.body, bytes)

@@ -93,7 +93,7 @@ class Forecaster:
         self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
         self._tpot_ms, self._tpot_unknown = cards.tpot_ms, np.isnan(cards.tpot_ms)
         self._machines = catalog.machines
-        self._first, self._further = factors(catalog.server_ids, catalog.speeds)
+        self._first, self._further = factors(catalog.ids_without_effort, catalog.speeds)
         self._length_offset = predictor.head.length_offset[rows]
         self._compiled = self._bound(catalog)
 

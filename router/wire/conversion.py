@@ -67,8 +67,8 @@ class Conversion(Struct, frozen=True):
 
     - `to_chat(body)`: see `ToChat`.
     - `answer(chat, body, maker)`: a whole chat completion as an answer of this protocol. Raises UpstreamError.
-    - `events(body, maker)`: a writer for the stream. `maker` is the `server_id` of the card that answers: its reasoning
-      is sealed for it (`router.wire.reasoning`), or comes back without a maker where this is empty.
+    - `events(body, maker)`: a writer for the stream. `maker` is the `id_without_effort` of the card that answers: its
+      reasoning is sealed for it (`router.wire.reasoning`), or comes back without a maker where this is empty.
     - `error(status, message, kind, code, param)`: the body of an error; `kind` and `code` are the type and code of
       OpenAI's errors.
     """

@@ -19,7 +19,8 @@ from router.wire.chat.answer import objects
 State = dict[str, Any]
 """What a server gave with a turn, and who made it.
 
-`by`: the card's `server_id`; absent where nothing shows it. `text`: the reasoning; `field`: the field it came in.
+`by`: the card's `id_without_effort`; absent where nothing shows it. `text`: the reasoning; `field`: the field it came
+in.
 `reasoning_details`, `thinking_blocks`: as they came. `calls`: the opaque fields of tool calls, by the call's id.
 """
 

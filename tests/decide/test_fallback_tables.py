@@ -15,10 +15,10 @@ from tests.decide.cards import card
 
 
 def by_the_rule(catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int) -> list[str]:
-    first, seen, others = catalog[order[0]], {catalog[order[0]].server_id}, []
+    first, seen, others = catalog[order[0]], {catalog[order[0]].id_without_effort}, []
     for each in (catalog[position] for position in order):
-        if each.server_id not in seen:
-            seen.add(each.server_id)
+        if each.id_without_effort not in seen:
+            seen.add(each.id_without_effort)
             others.append(each)
 
     def is_there(each: Card) -> bool:

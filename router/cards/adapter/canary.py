@@ -35,7 +35,7 @@ def canaries_of(cards: Iterable[Card]) -> Mapping[str, Canary]:
             continue
         of = lineage.of if card.effort is None else f"{lineage.of}@{card.effort}"
         if of in ids:
-            found[of] = Canary(card.id, of, float(lineage.share), (card.server_id, lineage.of), card.tenant)
+            found[of] = Canary(card.id, of, float(lineage.share), (card.id_without_effort, lineage.of), card.tenant)
     return found
 
 

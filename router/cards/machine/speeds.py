@@ -61,8 +61,8 @@ def write_speeds(speeds: Mapping[str, Speed]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def factors(server_ids: Sequence[str], speeds: Mapping[str, Speed]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def factors(cards: Sequence[str], speeds: Mapping[str, Speed]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The factors of the time to the first token and of that per further token `(cards,)`, 1 where none was fitted."""
-    found = [speeds.get(name) for name in server_ids]
+    found = [speeds.get(name) for name in cards]
     first = np.array([1.0 if speed is None else speed.first for speed in found])
     return first, np.array([1.0 if speed is None else speed.further for speed in found])

@@ -275,7 +275,7 @@ class Members:
         first_by_s = self._half_time_s() if self._others_may_follow(called.card.id) else call.first_by_s
         number = self.ledger.calls.index(called) + 1
         call = msgspec.structs.replace(call, first_by_s=first_by_s, repeats=bool(self.failures), number=number)
-        end = None if self._running is None else self._running.begin_call(called.card.server_id)
+        end = None if self._running is None else self._running.begin_call(called.card.id_without_effort)
         try:
             response = await self._dispatcher.send_first_healthy((called.card,), call, called.attempts, begin)
         except BaseException:

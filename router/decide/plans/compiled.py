@@ -71,8 +71,8 @@ class CompiledPlans:
             self._plans.append(plan)
             rows.append(self._row(plan, catalog, constants))
             numbers.append(_numbers_of(plan, constants))
-        server_ids = catalog.server_ids
-        of_server = {name: number for number, name in enumerate(dict.fromkeys(server_ids))}
+        ids = catalog.ids_without_effort
+        numbered = {name: number for number, name in enumerate(dict.fromkeys(ids))}
         (grid, cdf), (nodes, weights), (qualities, latent) = (
             normal_grid(),
             quadrature(),
@@ -83,7 +83,7 @@ class CompiledPlans:
             *(constants.moved, constants.form_error),
         )
         self._bound = extension.Plans(
-            np.array([of_server[name] for name in server_ids], dtype=np.int64),
+            np.array([numbered[name] for name in ids], dtype=np.int64),
             len(self._limits),
             np.array(rows, dtype=np.int64),
             np.array(numbers, dtype=np.float64),

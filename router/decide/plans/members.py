@@ -207,18 +207,18 @@ class Chooser:
         return mask, "" if mask.any() else "no card passes the limits"
 
     def _best(self, count: int, order: Order, taken: Sequence[int]) -> list[int]:
-        """The first `count` cards; none of the same model as another member, such as its other efforts."""
+        """The first `count` cards, none of which is another effort of a member."""
         found = self._best_of(count, order.ahead, taken)
         return found if len(found) == count else self._best_of(count, map(int, order.whole), taken)
 
     def _best_of(self, count: int, ranked: Iterable[int], taken: Sequence[int]) -> list[int]:
-        server_ids = self._catalog.server_ids
-        models = {server_ids[card] for card in taken}
+        ids = self._catalog.ids_without_effort
+        seen = {ids[card] for card in taken}
         found: list[int] = []
         for card in ranked:
-            if (model := server_ids[card]) not in models:
+            if (id_ := ids[card]) not in seen:
                 found.append(card)
-                models.add(model)
+                seen.add(id_)
                 if len(found) == count:
                     break
         return found

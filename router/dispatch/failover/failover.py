@@ -51,7 +51,7 @@ class Failover:
         if self._too_small_tokens is not None and card.context_tokens == self._too_small_tokens:
             return True
         return bool(self._alike) and not self._alike.isdisjoint(
-            (card.server_id, account_of(card), host_of_server(card))
+            (card.id_without_effort, account_of(card), host_of_server(card))
         )
 
     def add(self, deployment: Deployment, failure: UpstreamResponse | UpstreamError) -> None:
@@ -76,7 +76,7 @@ class Failover:
                 pass
         match meaning.shared_by:
             case "model":
-                self._alike.add(card.server_id)
+                self._alike.add(card.id_without_effort)
             case "key" if (account := account_of(card)) is not None:
                 self._alike.add(account)
             case "host":

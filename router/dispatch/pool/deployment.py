@@ -74,16 +74,16 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     with_one_key = [(one, len(of_server) > 1) for of_server in by_key for one in of_server]
     if not card.deployments and len(with_one_key) == 1:
         one, _ = with_one_key[0]
-        return (_deployment(card.server_id, one),)
+        return (_deployment(card.id_without_effort, one),)
     return tuple(
-        _deployment(f"{card.server_id}#{number}", one, is_one_key)
+        _deployment(f"{card.id_without_effort}#{number}", one, is_one_key)
         for number, (one, is_one_key) in enumerate(with_one_key, 1)
     )
 
 
 def _deployment(name: str, card: Card, is_one_key: bool = False) -> Deployment:
     server = server_of(card)
-    place = card.base or card.server_id, server
+    place = card.base or card.id_without_effort, server
     return Deployment(name, card, server, place, card.rate_limits or _NO_LIMITS, is_one_key)
 
 

@@ -35,7 +35,7 @@ class DeploymentPool:
         self._health: dict[tuple[str, str | None], Health] = {}
         # By the servers of adapters: the state of the deployment there whose call succeeded last.
         self._answered_last: dict[str | None, Health] = {}
-        # The servers of these cards (`server_id`) have failed.
+        # The servers of these cards (`id_without_effort`) have failed.
         self._failing: set[str] = set()
         # Deployments with these are called last.
         self._refused = RefusedAccounts()
@@ -62,7 +62,7 @@ class DeploymentPool:
         now_s = time.monotonic()
         reasons = {}
         for card, _ in self._deployments.values():
-            if card.server_id not in self._failing:
+            if card.id_without_effort not in self._failing:
                 continue
             unready = [self._unready(deployment, now_s, key) for deployment in self.deployments_of(card)]
             if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
@@ -94,7 +94,7 @@ class DeploymentPool:
         closed = {name for (name, _), health in self._health.items() if health.is_shared_out(now_s)} - {deployment.name}
         cards = [card for card, _ in self._deployments.values()] if self._callable is None else self._callable()
         names = {each.name for card in cards for each in self.deployments_of(card)}
-        of_card = {name for name in names if name.partition("#")[0] == deployment.card.server_id}
+        of_card = {name for name in names if name.partition("#")[0] == deployment.card.id_without_effort}
         return all(len(closed & some) + 1 <= max(1, int(share * len(some))) for some in (names, of_card))
 
     async def acquire(
@@ -146,7 +146,7 @@ class DeploymentPool:
         if search.tried and not (self._placing.places(cards[0]) and self._lacks_only_room(search)):
             return None
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
-        eligible = frozenset(card.server_id for card in cards)
+        eligible = frozenset(card.id_without_effort for card in cards)
         # A waiter that is bound to one server, or can wait, may get none where another gets one.
         group = eligible, search.key, search.only, search.is_batch
         deployments = self.deployments_of(cards[0])
@@ -216,13 +216,13 @@ class DeploymentPool:
         if slot.claim is not None:
             slot.claim.release()
             self._placing.end(slot.deployment, slot.tenant)
-        self._queue.notify(slot.deployment.card.server_id)
+        self._queue.notify(slot.deployment.card.id_without_effort)
 
     def record_answer(self, slot: Slot) -> None:
         """Record that an answer has begun."""
         slot.health.record_answer(slot.ticket)
         if self._failing:
-            self._queue.notify(slot.deployment.card.server_id)
+            self._queue.notify(slot.deployment.card.id_without_effort)
 
     def counts_tokens(self, slot: Slot) -> bool:
         """Whether the tokens of this call matter: to the limit of its deployment, or to the order in which waiting
@@ -238,7 +238,7 @@ class DeploymentPool:
             self._answered_last[deployment.card.base_url] = health
         health.spend(deployment.limits, tokens, now_s)
         if self._failing and health.is_well(now_s):
-            self._failing.discard(deployment.card.server_id)
+            self._failing.discard(deployment.card.id_without_effort)
         self._refused.remove(deployment.card)
 
     def record_failure(self, slot: Slot, evidence: Evidence = FAILURE, *, of_account: bool = False) -> None:
@@ -247,7 +247,7 @@ class DeploymentPool:
             return
         now_s, deployment = time.monotonic(), slot.deployment
         slot.health.record(slot.ticket, evidence, self.cooldown, now_s)
-        self._failing.add(deployment.card.server_id)
+        self._failing.add(deployment.card.id_without_effort)
         # Others must not lose an account because of an error that quotes a request.
         if of_account and evidence.blame == "provider":
             self._refused.add(deployment.card, now_s + self.cooldown.time_s)
@@ -256,8 +256,8 @@ class DeploymentPool:
         """Forget the failures of servers that were gone and are back."""
         for deployment in deployments:
             self.health_of(deployment).forget_failures()
-            self._failing.discard(deployment.card.server_id)
-            self._queue.notify(deployment.card.server_id)
+            self._failing.discard(deployment.card.id_without_effort)
+            self._queue.notify(deployment.card.id_without_effort)
 
     def _has_server(self, cards: Sequence[Card], server: str) -> bool:
         return any(deployment.server == server for card in cards for deployment in self.deployments_of(card))

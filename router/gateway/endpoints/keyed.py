@@ -63,7 +63,7 @@ def tenant_of(request: GatewayRequest) -> str:
 def turn_of(services: Services, request: GatewayRequest, card: Card | None) -> Turn:
     """Who wants to run a request at `card`; None where it is called at none."""
     key = request.key
-    name = card.server_id if card is not None and services.selector.callable_cards > 1 else ""
+    name = card.id_without_effort if card is not None and services.selector.callable_cards > 1 else ""
     # A key with a limit of its own is counted even where it is the only one.
     return Turn(tenant_of(request), name, None if key is None else key.concurrency)
 

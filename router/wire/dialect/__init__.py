@@ -38,8 +38,9 @@ class Fitted(Struct, frozen=True):
 def adapt(chat_body: Mapping[str, Any], dialect: Dialect, maker: str = "") -> Fitted:
     """A chat body, the client's own or a converted one, in an upstream's dialect.
 
-    `maker` is the `server_id` of the upstream's card, to which alone its reasoning is returned. Raises FieldError that
-    names a field or a content part which the server does not support and without which the answer would be another.
+    `maker` is the `id_without_effort` of the upstream's card, to which alone its reasoning is returned. Raises
+    FieldError that names a field or a content part which the server does not support and without which the answer would
+    be another.
     """
     fields_are_usual = has_usual_fields(chat_body, dialect)
     if (

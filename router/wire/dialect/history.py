@@ -35,7 +35,7 @@ _LEAST_TOP_P = 0.95
 
 
 def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[Any]:
-    """The messages with the reasoning that this server takes back; `maker` is the `server_id` of its card."""
+    """The messages with the reasoning that this server takes back; `maker` is the `id_without_effort` of its card."""
     concerned = list(map(_concerns_servers, messages))
     if not any(concerned):
         return list(messages)

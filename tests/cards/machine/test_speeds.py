@@ -39,7 +39,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: str, 
 def test_speeds_hold_for_the_efforts_of_a_card_and_not_for_cards_that_are_gone() -> None:
     catalog = Catalog([card("a", efforts={"low": {}}), card("b")]).with_speeds({"a": SPEED, "gone": SPEED})
     assert dict(catalog.speeds) == {"a": SPEED}
-    first, further = factors(catalog.server_ids, catalog.speeds)
+    first, further = factors(catalog.ids_without_effort, catalog.speeds)
     assert first.tolist() == [2.5, 2.5, 1.0]
     assert further.tolist() == [1.7, 1.7, 1.0]
 

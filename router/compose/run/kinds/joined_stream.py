@@ -50,7 +50,7 @@ class JoinedStream:
         if call.api == "chat":
             self._writer: _ChatWriter | EventWriter = _ChatWriter(wants_usage=call.wants_usage)
         else:
-            self._writer = self._converting = CONVERSIONS[call.api].events(call.body, called.card.server_id)
+            self._writer = self._converting = CONVERSIONS[call.api].events(call.body, called.card.id_without_effort)
         self._pieces = self._joined()
         self._text, self._finish = list[str](), "stop"
         self._head: dict[str, Any] = {}

@@ -157,7 +157,7 @@ async def _whole(work: Work) -> UpstreamResponse | None:
     if total is not None:
         chat = with_added("chat", {name: value for name, value in chat.items() if name != "usage"}, total, total)
     api = members.call.api
-    answer = chat if api == "chat" else CONVERSIONS[api].answer(chat, members.call.body, draft.card.server_id)
+    answer = chat if api == "chat" else CONVERSIONS[api].answer(chat, members.call.body, draft.card.id_without_effort)
     headers = {**draft.response.headers, "content-type": "application/json"}
     return msgspec.structs.replace(draft.response, headers=headers, body=json_bytes(answer))
 
