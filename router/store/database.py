@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ BUSY_TIMEOUT_S = 10.0
 
 # Five records fit into a page of this size; SQLite's default page holds a single one.
 _PAGE_BYTES = 16_384
+_RETRY_S = 0.01
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 Migrations = Sequence[Sequence[str]]
@@ -77,13 +79,27 @@ def _open(file: Path, migrations: Migrations, read_only: bool) -> sqlite3.Connec
             # These two take effect in a new file only.
             database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            database.execute("PRAGMA journal_mode = WAL")
+            _switch_to_wal(database)
             database.execute("PRAGMA synchronous = NORMAL")
         _migrate(database, file, migrations, read_only)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _switch_to_wal(database: sqlite3.Connection) -> None:
+    """Nothing happens in a file that is in this mode already."""
+    deadline_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # Where another process creates the file at this moment, SQLite does not wait for it by itself.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
+                raise
+        time.sleep(_RETRY_S)
 
 
 def _migrate(database: sqlite3.Connection, file: Path, migrations: Migrations, read_only: bool) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:
         database.executemany("INSERT INTO things VALUES (?)", [("one",), ("two",)]).execute("DROP TABLE nowhere")
     assert database.execute("SELECT count(*) FROM things").fetchone() == (0,)
     database.close()
+
+
+def test_a_new_file_that_another_process_is_creating_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "things.sqlite"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE first (number)")
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, other.execute, ["COMMIT"])
+    release.start()
+    open_database(file, [ONE]).close()
+    release.join()
+    other.close()
 
 
 def test_processes_can_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
