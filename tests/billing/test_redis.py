@@ -23,6 +23,7 @@ from bench.hostile.report import verdicts
 from bench.hostile.trial import Sides, Times, both_sides
 from router.formats.quantities import Seconds
 from router.gateway.config.keys import hash_of
+from router.store.state.limits import DAY_S
 from router.store.state.loss import SharedState
 from router.store.state.redis.store import RedisState
 from router.store.state.redis.url import read_url
@@ -227,7 +228,8 @@ def test_gateways_share_conversations_and_what_a_killed_one_had_begun_is_spent(u
 
     async def main() -> None:
         killed, other = new_state(url), new_state(url)
-        now_s = time.time()
+        # Spending is counted by UTC days, and what follows has to be in one.
+        now_s = min(time.time(), (time.time() // DAY_S + 1) * DAY_S - 60)
         await killed.remember("talk", LastAnswer("small", "server"), now_s, "team")
         await killed.reserve(Claim("team", 1.0, 0.75), now_s)
         assert await other.last_answer("talk", now_s, "team") == LastAnswer("small", "server")
