@@ -14,6 +14,11 @@ from router.errors import FileError
 BUSY_TIMEOUT_S = 10.0
 """How long a connection waits for another connection's write lock."""
 
+BUSY = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED}
+)
+"""The error codes where another connection holds a lock, so that a later attempt may succeed."""
+
 # Five records fit into a page of this size; SQLite's default page holds a single one.
 _PAGE_BYTES = 16_384
 _RETRY_S = 0.01
@@ -97,7 +102,7 @@ def _switch_to_wal(database: sqlite3.Connection) -> None:
             return
         except sqlite3.OperationalError as error:
             # Where another process creates the file at this moment, SQLite does not wait for it by itself.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
+            if error.sqlite_errorcode not in BUSY or time.monotonic() >= deadline_s:
                 raise
         time.sleep(_RETRY_S)
 

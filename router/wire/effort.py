@@ -29,7 +29,8 @@ BUDGET_MODEL = re.compile(
     r"|(?:opus|sonnet)-4(?:[-.][01])?(?:[-@]20\d{6})?(?:-v\d.*)?$)"
 )
 """Models of Anthropic before `output_config.effort`."""
-_THINKING_OFF = {"thinking": {"type": "disabled"}}
+THINKING_OFF = {"thinking": {"type": "disabled"}}
+"""The field by which Anthropic, DeepSeek and Moonshot turn thinking off."""
 SWITCHES = ("enable_thinking", "enabled", "think", "thinking")
 """The fields, of a body or an object within it, that turn thinking on or off."""
 _EFFORT_WORDS = ("reasoning_effort", "enable_thinking", "think")
@@ -59,11 +60,11 @@ _TEMPLATE = _Levels(
 _GEMINI = _Levels(renamed={"xhigh": "high", "max": "high"})
 
 _CHAT: Mapping[str, _Levels] = {
-    "deepseek": _Levels(off=_THINKING_OFF),
+    "deepseek": _Levels(off=THINKING_OFF),
     "gemini": _GEMINI,
     "groq": _Levels(renamed={"minimal": "low", "xhigh": "high", "max": "high"}),
     "hosted_vllm": _TEMPLATE,
-    "moonshot": _Levels(renamed={"minimal": "low", "medium": "high", "xhigh": "max"}, off=_THINKING_OFF),
+    "moonshot": _Levels(renamed={"minimal": "low", "medium": "high", "xhigh": "max"}, off=THINKING_OFF),
     "nvidia_nim": _TEMPLATE,
     "openrouter": _Levels(holder="reasoning"),
     "sambanova": _TEMPLATE,
@@ -163,7 +164,7 @@ def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model
 
 def _of_anthropic(body: Mapping[str, Any], effort: str, api: Api, model: str) -> Mapping[str, Any]:
     if effort == NO_THINKING:
-        return _THINKING_OFF
+        return THINKING_OFF
     if BUDGET_MODEL.search(model):
         return _budget(body, effort)
     level = "low" if effort == "minimal" else effort

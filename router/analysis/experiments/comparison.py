@@ -34,7 +34,16 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from router.analysis.experiments.effect import ROUNDING, ApproximateEffect, BoundedEffect, BoundedMean, Effect
+from router.analysis.experiments.effect import (
+    FIRST_KEYS,
+    ROUNDING,
+    ApproximateEffect,
+    BoundedEffect,
+    BoundedMean,
+    Effect,
+    mixed,
+    with_room,
+)
 from router.analysis.experiments.sequence import radius
 from router.types import Doubles
 
@@ -88,7 +97,7 @@ class _Bets:
         self._p, self._needed = share, math.log(2 / alpha)
         self._count, self._total, self._squares = 0, 0.0, 0.0
         self._of_all: Doubles = np.zeros((2, len(_BETS)))
-        self._of_key: Doubles = np.zeros((8, 2, len(_BETS)))
+        self._of_key: Doubles = np.zeros((FIRST_KEYS, 2, len(_BETS)))
 
     def add(self, value: float, place: int, *, is_second: bool) -> None:
         """Take the next unit, of the key at this place."""
@@ -102,8 +111,7 @@ class _Bets:
         stake = _BETS * (math.sqrt(p * (1 - p)) * surprise / scale)
         stakes = np.array([stake, -stake])
         expected = np.logaddexp(math.log(p) + stakes / p, math.log(1 - p) - stakes / (1 - p))
-        while place >= len(self._of_key):
-            self._of_key = np.concatenate([self._of_key, np.zeros_like(self._of_key)])
+        self._of_key = with_room(self._of_key, place)
         won = (stakes / p if is_second else -stakes / (1 - p)) - expected
         self._of_key[place] += won
         self._of_all += won
@@ -115,14 +123,7 @@ class _Bets:
         left = self._of_all[None]
         if any_but_one:
             left = np.concatenate([left, left - self._of_key])
-        return bool((_mixed(left[:, 0 if sign > 0 else 1]) >= self._needed).all())
-
-
-def _mixed(products: Doubles) -> Doubles:
-    """The logarithm of the mean over the sizes of bets, the last axis."""
-    most = products.max(axis=-1)
-    mixed: Doubles = most + np.log(np.exp(products - most[..., None]).mean(axis=-1))
-    return mixed
+        return bool((mixed(left[:, 0 if sign > 0 else 1]) >= self._needed).all())
 
 
 class Comparison:

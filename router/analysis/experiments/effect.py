@@ -31,7 +31,8 @@ found in 10 % of the runs with 100, in 17 % with 50 and in 5 % with 200.
 """
 ROUNDING = 1e-9
 """Values that differ by less than this share of the greatest are equal."""
-_FIRST_KEYS = 8
+FIRST_KEYS = 8
+"""For how many keys there is room at first; see `with_room`."""
 _STEPS = 30
 
 
@@ -69,8 +70,8 @@ class BoundedEffect:
         # One value of 1/2 each to begin with.
         self._means, self._counts = [0.5, 0.5], [1, 1]
         self._units, self._gains = 0.0, np.zeros((2, len(BETS)))
-        self._units_of_key: Doubles = np.zeros(_FIRST_KEYS)
-        self._gains_of_key: Doubles = np.zeros((_FIRST_KEYS, 2, len(BETS)))
+        self._units_of_key: Doubles = np.zeros(FIRST_KEYS)
+        self._gains_of_key: Doubles = np.zeros((FIRST_KEYS, 2, len(BETS)))
 
     def add(self, value: float, place: int, *, is_second: bool) -> None:
         """Take the next unit, with a value in [0, 1]."""
@@ -79,8 +80,8 @@ class BoundedEffect:
         gains = np.log1p(self._bets * (off / p if is_second else -off / (1 - p)))
         self._units += 1
         self._gains += gains
-        self._units_of_key = _with_room(self._units_of_key, place)
-        self._gains_of_key = _with_room(self._gains_of_key, place)
+        self._units_of_key = with_room(self._units_of_key, place)
+        self._gains_of_key = with_room(self._gains_of_key, place)
         self._units_of_key[place] += 1
         self._gains_of_key[place] += gains
         self._counts[is_second] += 1
@@ -113,11 +114,11 @@ class ApproximateEffect:
         self._p, self._alpha = share, alpha
         self._means, self._counts, self._greatest = [0.0, 0.0], [0, 0], 0.0
         # The number of estimates, their sum, and that of their squares, by key.
-        self._sums: Doubles = np.zeros((_FIRST_KEYS, 3))
+        self._sums: Doubles = np.zeros((FIRST_KEYS, 3))
 
     def add(self, value: float, place: int, *, is_second: bool) -> None:
         """Take the next unit. The first ones, until both arms have one, only give the centre."""
-        p, self._sums = self._p, _with_room(self._sums, place)
+        p, self._sums = self._p, with_room(self._sums, place)
         self._greatest = max(self._greatest, abs(value))
         if all(self._counts):
             off = value - (1 - p) * self._means[1] - p * self._means[0]
@@ -171,7 +172,7 @@ class BoundedMean:
 def _evidence(units: Doubles | float, gains: Doubles, bets: Doubles, mean: float) -> Doubles:
     """The logarithm of the e-value against a mean of so many units, from the gains `(..., bets)` of bets on 0."""
     lost = np.asarray(units)[..., None] * np.log1p(bets * mean)
-    return _mixed(gains - lost)
+    return mixed(gains - lost)
 
 
 def _bounds(units: float, gains: Doubles, bets: Doubles, needed: float, most: float) -> tuple[float, float]:
@@ -189,13 +190,15 @@ def _bounds(units: float, gains: Doubles, bets: Doubles, needed: float, most: fl
     return found[0], found[1]
 
 
-def _with_room(array: Doubles, place: int) -> Doubles:
-    """The array with at least so many rows."""
-    return array if place < len(array) else np.concatenate([array, np.zeros_like(array)])
+def with_room(array: Doubles, place: int) -> Doubles:
+    """The array with a row at this place, further rows of zeros where it had none."""
+    while place >= len(array):
+        array = np.concatenate([array, np.zeros_like(array)])
+    return array
 
 
-def _mixed(products: Doubles) -> Doubles:
+def mixed(products: Doubles) -> Doubles:
     """The logarithm of the mean over the bets, the last axis."""
     most = products.max(axis=-1)
-    mixed: Doubles = most + np.log(np.exp(products - most[..., None]).mean(axis=-1))
-    return mixed
+    mean: Doubles = most + np.log(np.exp(products - most[..., None]).mean(axis=-1))
+    return mean

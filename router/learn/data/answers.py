@@ -116,8 +116,10 @@ def load_answers(
         prices = _read_prices(file, data)
         wanted = {model for pool in prices.pools.values() for model in pool} or set(prices.prices)
         models = tuple(model for model in data.models if model in wanted)
-    names = {(aliases or {}).get(model, model): model for model in reversed(models)}
-    models = tuple(model for model in models if model in names.values())
+    columns: dict[str, str] = {}
+    for model in models:
+        columns.setdefault((aliases or {}).get(model, model), model)
+    models = tuple(columns.values())
     if len(models) < 2:
         raise FileError(str(folder), None, "needs the answers of at least two models that are in scores.csv")
     data = data.columns(models)
@@ -138,7 +140,7 @@ def load_answers(
     return AnswerSet(
         name=data.name,
         prompts=tuple(data.prompts[int(row)] for row in rows),
-        models=tuple((aliases or {}).get(model, model) for model in models),
+        models=tuple(columns),
         scores=data.scores[rows].astype(np.float64),
         answers=coded,
         cost_usd=_costs(data.rows(rows), prices.prices),

@@ -113,6 +113,6 @@ def set_aside(folder: Path, card: str) -> Path | None:
         log.file.with_suffix(".underway.json").unlink(missing_ok=True)
         if not log.file.stat().st_size:
             return None
-        names = itertools.chain(("old",), (f"old{number}" for number in itertools.count(2)))
-        places = (log.file.with_suffix(f".jsonl.{name}") for name in names)
+        numbers = itertools.chain(("",), itertools.count(2))
+        places = (log.file.with_suffix(f".jsonl.old{number}") for number in numbers)
         return log.file.replace(next(place for place in places if not place.exists()))

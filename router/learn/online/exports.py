@@ -123,8 +123,8 @@ def _time(row: Row, file: str, line: int) -> float | None:
         # Exports state UTC without saying so.
         return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
     except ValueError:
-        pass
-    seconds = math.nan
+        # It may be a number.
+        seconds = math.nan
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         seconds = float(given)
     # Milliseconds, microseconds or nanoseconds: as seconds they would lie after the year 5000.

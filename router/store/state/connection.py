@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from router.store.database import BUSY
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
 _RETRY_PAUSE_S, _MAX_RETRY_PAUSE_S = 0.0002, 0.02
 _RETRY_FOR_S = 2.0
 _LOG_EVERY_S = 10.0
-_BUSY = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED}
-)
 
 Values = Mapping[str, Any] | tuple[Any, ...]
 
@@ -48,7 +46,7 @@ class RetryingConnection:
                     return cursor.rowcount, cursor.fetchall()
             except sqlite3.Error as error:
                 deadline = deadline or time.monotonic() + _RETRY_FOR_S
-                if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
+                if getattr(error, "sqlite_errorcode", None) not in BUSY or time.monotonic() > deadline:
                     self._log(error)
                     raise StateError(f"shared state database unavailable: {error}") from None
             time.sleep(pause_s)

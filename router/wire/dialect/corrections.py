@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from router.wire.dialect.rules import FIELDS, Dialect
-from router.wire.effort import thinking_scale
+from router.wire.effort import THINKING_OFF, thinking_scale
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
 
 Body = Mapping[str, Any]
@@ -80,7 +80,6 @@ _LEAST_ROOM_TOKENS = 2048
 """With less room for the answer than this, the request needs a card with more context."""
 
 _THINKING_FIELDS = ("enable_thinking", "reasoning", "reasoning_effort", "thinking")
-_THINKING_OFF = {"thinking": {"type": "disabled"}}
 # What an error calls by another name than the field has.
 _NAMED = {"think": _THINKING_FIELDS, "thinking": _THINKING_FIELDS, "reasoning": _THINKING_FIELDS}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
@@ -103,7 +102,7 @@ _ROWS: tuple[tuple[str, Mapping[str, Any]], ...] = (
         r"roles must alternate|should alternate with assistant|does not support successive",
         {"alternating": True},
     ),
-    (_NO_REASONING, {"requires_reasoning": True, "thinking_off": _THINKING_OFF}),
+    (_NO_REASONING, {"requires_reasoning": True, "thinking_off": THINKING_OFF}),
     # Alibaba's words, before those of others.
     (
         r"tool_choice parameter does not support .{0,60}thinking",
@@ -111,7 +110,7 @@ _ROWS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ),
     (
         r"thinking.{0,40} not support this tool_choice",
-        {"thinks_with_forced_tool": False, "thinking_off": _THINKING_OFF},
+        {"thinks_with_forced_tool": False, "thinking_off": THINKING_OFF},
     ),
     (
         r"enable_thinking must be set to false",

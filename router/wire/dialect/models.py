@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from router.wire.effort import BUDGET_MODEL
+from router.wire.effort import BUDGET_MODEL, THINKING_OFF
 
 _ANYWHERE: frozenset[str] = frozenset()
 # Servers at which OpenAI's models keep OpenAI's rules.
@@ -16,7 +16,6 @@ _OPENAI = frozenset({"azure", "litellm", "openai", "openai_compatible"})
 _OPEN_SERVERS = frozenset({"cerebras", "fireworks", "groq", "ollama", "openrouter", "sglang", "together", "vllm"})
 _LITELLM_CLAUDE = frozenset({"anthropic", "bedrock", "gemini", "litellm"})
 _NOT_SAMPLED = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs"})
-_THINKING_OFF = {"thinking": {"type": "disabled"}}
 
 
 class Model(Struct, frozen=True):
@@ -79,7 +78,7 @@ MODELS: tuple[Model, ...] = (
     Model(re.compile(r"deepseek-(?:reasoner|r1)"), {"rejects": frozenset({"logprobs", "top_logprobs"})}),
     Model(
         re.compile(r"kimi-(?:k2\.[5-9]|k[3-9]|latest)"),
-        {"thinking_off": _THINKING_OFF, "only": {"temperature": (1,)}},
+        {"thinking_off": THINKING_OFF, "only": {"temperature": (1,)}},
         frozenset({"moonshot"}),
     ),
     # These always think, or never, and have no field for it.

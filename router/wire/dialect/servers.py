@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from router.wire.dialect.rules import Dialect
+from router.wire.effort import THINKING_OFF
 
 
 class Server(Struct, frozen=True):
@@ -26,7 +27,6 @@ _VIDEO = frozenset({"video", "video_url"})
 _OTHER_VENDORS = frozenset({"document_url", "guarded_text", "image_embeds", "reference"})
 _TEXT_AND_IMAGES_ONLY = _AUDIO | _VIDEO | _OTHER_VENDORS | {"file"}
 _NO_REASONING: frozenset[str] = frozenset()
-_THINKING_OFF = {"thinking": {"type": "disabled"}}
 # Sampling and switches that only open servers know.
 _OPEN_SERVERS = frozenset(
     {
@@ -173,7 +173,7 @@ SERVERS: Mapping[str, Server] = {
             plain_texts=True,
             reasoning_fields=frozenset({"reasoning_content"}),
             requires_reasoning=True,
-            thinking_off=_THINKING_OFF,
+            thinking_off=THINKING_OFF,
             thinks_with_forced_tool=False,
         ),
         ("api.deepseek.com",),
