@@ -519,7 +519,7 @@ def test_a_plan_that_names_a_card_of_another_key_is_not_compared_in_the_replay_e
     tested = Router(plain.catalog, Policies([planned]), predictor, plans=plans)
     away = {"unavailable": {"generalist": "not allowed"}}
     assert tested.route(TASKS, **away).decision.outlook is not None
-    recorded = store.record(tested, tested.route(TASKS, **away, hidden=frozenset({"generalist", "stranger"})))
+    recorded = store.record(tested, tested.route(TASKS, **away, hidden=frozenset({"generalist", "elsewhere"})))
     assert recorded.hidden == ("generalist",)
     assert store.replayer.replay(recorded).same
 
